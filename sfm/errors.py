@@ -1,0 +1,50 @@
+"""The exceptions of sfm.
+
+    SfmError                        everything sfm raises on purpose
+    ├── InputError                  a file or argument is not what it must be
+    ├── MissingDependencyError      an optional package is needed
+    ├── NotEnoughTracksError        the frames share too few tracks to start
+    └── NoSolutionError             the method ran and found nothing it can stand by
+
+Every message is one line that says what, where and what to do. Partial results are returned, never raised:
+an unregistered frame is a mask in the `Reconstruction`.
+"""
+
+
+class SfmError(Exception):
+    """Base of every exception raised on purpose; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class InputError(SfmError):
+    """A file, folder or argument is not what it must be."""
+
+    exit_code = 3
+
+
+class UsageError(InputError):
+    """Arguments contradict each other or would destroy something."""
+
+    exit_code = 2
+
+
+class MissingDependencyError(SfmError):
+    """An optional package is needed."""
+
+    exit_code = 2
+
+    def __init__(self, package: str, extra: str, purpose: str):
+        super().__init__(f"{purpose} needs {package}: pip install 'sfm[{extra}]'")
+
+
+class NotEnoughTracksError(SfmError):
+    """The frames share too few tracks to start a reconstruction."""
+
+    exit_code = 4
+
+
+class NoSolutionError(SfmError):
+    """The method ran and found nothing it can stand by."""
+
+    exit_code = 4
