@@ -1,0 +1,32 @@
+"""Fixtures every test may use: a seeded generator, the shared clips where they are, and no logged error goes unseen."""
+
+import logging
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def rng(request) -> np.random.Generator:
+    """A generator seeded from the test's own name: the same numbers every run, others in every test."""
+    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real clips beside the checkout; the test is skipped where it is not."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"no shared clips at {SHARED / 'data'}")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def no_logged_errors(caplog):
+    """Any logged ERROR fails the test."""
+    yield
+    errors = [r.getMessage() for when in ("setup", "call") for r in caplog.get_records(when) if r.levelno >= logging.ERROR]
+    assert not errors, errors
