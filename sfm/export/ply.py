@@ -1,0 +1,48 @@
+"""Points as a binary PLY (Turk 1994) that Blender, MeshLab and trimesh read: position, plate colour and what is known.
+
+Axes are the world's, x right, y down, z forward: no reader rotates a PLY, so it lies on the cameras of a COLMAP model.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from plyfile import PlyData, PlyElement
+
+from sfm.export.atomic import replacing
+from sfm.scene import Reconstruction
+from sfm.video import Shot
+
+VERTEX = np.dtype(
+    {
+        "names": ["x", "y", "z", "red", "green", "blue", "track_id", "track_len", "rmse_px", "sigma", "support"],
+        "formats": ["<f4", "<f4", "<f4", "u1", "u1", "u1", "<i4", "<i4", "<f4", "<f4", "u1"],
+    }
+)
+
+
+def write_ply(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> None:
+    """Write every track that has a point.
+
+    Beside position and colour: `track_id` index of the track; `track_len` observations the adjustment believes;
+    `rmse_px` root mean square of their reprojection errors; `sigma` relative standard deviation of the depth;
+    `support` 1 triangulated, 2 held by the depth prior. `rmse_px` and `sigma` are NaN where unknown.
+
+    Raises `InputError` when `path` cannot be written.
+    """
+    tracks = np.flatnonzero(reconstruction.has_point)
+    errors = reconstruction.reprojection_errors()
+    used = reconstruction.inliers & np.isfinite(errors)
+    track, count = reconstruction.tracks.track[used], reconstruction.tracks.num_tracks
+    length = np.bincount(track, minlength=count)
+    squared = np.bincount(track, errors[used] ** 2, count)
+    rmse = np.sqrt(np.divide(squared, length, out=np.full(count, np.nan), where=length > 0))
+
+    vertex = np.zeros(len(tracks), VERTEX)
+    for axis, name in enumerate(("x", "y", "z")):
+        vertex[name] = reconstruction.points[tracks, axis]
+    for channel, name in enumerate(("red", "green", "blue")):
+        vertex[name] = reconstruction.tracks.colors[tracks, channel]
+    vertex["track_id"], vertex["track_len"], vertex["rmse_px"] = tracks, length[tracks], rmse[tracks]
+    vertex["sigma"], vertex["support"] = reconstruction.point_sigma[tracks], reconstruction.support[tracks]
+    with replacing(path) as temporary:
+        PlyData([PlyElement.describe(vertex, "vertex")], text=False, byte_order="<").write(temporary)
