@@ -98,11 +98,7 @@ class Camera:
         # 5 iterations, OpenCV's default, leave up to 0.07 px on an ordinary lens
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-14)
         flat = np.ascontiguousarray(cam_points.reshape(-1, 1, 2))
-        iterate = getattr(cv2, "undistortPointsIter", None)
-        if iterate is not None:
-            undistorted = iterate(flat, np.eye(3), self.distortion, None, None, criteria)
-        else:
-            undistorted = cv2.undistortPoints(flat, np.eye(3), self.distortion, criteria=criteria)
+        undistorted = cv2.undistortPoints(flat, np.eye(3), self.distortion, criteria=criteria)
         return undistorted.reshape(cam_points.shape)
 
     def _distort(self, cam_points: np.ndarray) -> np.ndarray:

@@ -1,0 +1,335 @@
+"""Joint adjustment of cameras and points: reprojection error and depth error in one robust cost.
+
+After *Depth-guided sparse structure-from-motion for movies and TV shows* (CVPR 2022), section 3.3, with the depth term in
+log depth and a scale per frame as a variable (MP-SfM, Pataki et al. 2025). Points move along (x/z, y/z, log z) of the
+first camera that sees them: at small parallax that chart is nearly linear where xyz is not.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from sfm.errors import NoSolutionError
+from sfm.geometry.rotation import rotation_from_rotvec, skew
+from sfm.geometry.transform import Rigid3
+from sfm.least_squares import (
+    Linearization,
+    Loss,
+    LossName,
+    SolverOptions,
+    Status,
+    levenberg_marquardt,
+    robust_cost,
+    scipy_least_squares,
+)
+from sfm.residuals import log_depth, reprojection
+from sfm.scene import DepthPriors, Reconstruction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleAdjustmentOptions:
+    """What is minimised and how."""
+
+    reproj_sigma_px: float = 0.5  # standard deviation of a tracked position
+    reproj_loss: LossName = "cauchy"
+    reproj_knee: float = 3.0  # in sigmas
+    depth_weight: float = 1.0  # factor on the information of the depth prior; 0 leaves the depth term out
+    depth_loss: LossName = "cauchy"
+    depth_knee: float = 2.0  # in sigmas
+    frame_scale_sigma: float = 0.1  # how far a frame's log depth scale strays from the shot's
+    refine_focal: bool = False  # one factor on the focal length of the whole shot
+    focal_sigma: float = 0.3  # of log focal length, around the start
+    refine_cameras: bool = True  # false: points only
+    refine_points: bool = True  # false: cameras only
+    max_iterations: int = 50
+    cost_tolerance: float = 1e-7  # relative
+    solver: str = "schur"  # or "scipy", the slow reference
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustmentReport:
+    """What an adjustment did. status: a sentence; costs are half the robust sums of squares."""
+
+    status: Status
+    iterations: int
+    initial_cost: float
+    cost: float
+    reprojection_cost: float  # the reprojection part of `cost`
+    rms_px: float  # over the inliers
+    observations: int
+
+
+def adjust(
+    reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions
+) -> tuple[Reconstruction, AdjustmentReport]:
+    """Refine registered cameras and points so that reprojection and depth error together are least.
+
+    Uses the inlier observations of registered frames and existing points. Gauge: the first registered camera stays where
+    it is; with a depth term the scale is the prior's (the log scales of the frames have mean zero up to
+    `frame_scale_sigma`), without one the median depth of the scene is put back afterwards. The camera must be free of
+    distortion (`Tracks.undistorted`). Limit: a local minimum near the start.
+
+    priors: at every observation of the tracks, or None. Raises `NoSolutionError` when nothing is left to adjust.
+    """
+    problem = _ShotProblem(reconstruction, priors, options)
+    x = problem.start()
+    solver = scipy_least_squares if options.solver == "scipy" else levenberg_marquardt
+    x, solved = solver(problem, x, SolverOptions(options.max_iterations, options.cost_tolerance))
+    adjusted = problem.finish(x)
+    reprojection_cost = robust_cost(problem, x, slice(0, 1))
+    report = AdjustmentReport(
+        solved.status, solved.iterations, solved.initial_cost, solved.cost, reprojection_cost, adjusted.rms_px(),
+        len(problem.kept_index),
+    )  # fmt: skip
+    logger.debug("adjusted %d frames, %d points: %s", problem.num_kept, problem.num_eliminated, report)
+    return adjusted, report
+
+
+class _ShotProblem:
+    """`least_squares.Problem` of a shot. Parameters: [rotvec, translation, log scale] a frame, log focal factor, points.
+
+    Rotation vectors turn the start: R = exp(w) R0. Frames and points are packed: only those in use have parameters.
+    """
+
+    def __init__(self, reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions):
+        self.before, self.options = reconstruction, options
+        tracks = reconstruction.tracks
+        use = reconstruction.inliers & reconstruction.registered[tracks.frame] & reconstruction.has_point[tracks.track]
+        self.use = np.flatnonzero(use)
+        if not len(self.use):
+            raise NoSolutionError("nothing to adjust: no registered frame sees a point")
+        self.frames, self.kept_index = np.unique(tracks.frame[self.use], return_inverse=True)
+        self.tracks, self.eliminated_index = np.unique(tracks.track[self.use], return_inverse=True)
+        self.num_kept, self.num_eliminated = len(self.frames), len(self.tracks)
+        self.eliminated_size = 3
+        self.xy = tracks.xy[self.use].T
+        self._set_depth(priors)
+        self._set_lens()
+        self._set_gauge()
+        self._set_charts()
+
+    def _set_depth(self, priors: DepthPriors | None) -> None:
+        """Depth rows: each point counts as one measurement however long it is seen, for a network repeats itself."""
+        options = self.options
+        self.with_depth = priors is not None and options.depth_weight > 0
+        self.kept_size = 7 if self.with_depth else 6
+        self.losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee),)
+        if not self.with_depth:
+            return
+        depth, sigma = priors.depth[self.use], priors.sigma[self.use]
+        self.known = np.isfinite(depth) & np.isfinite(sigma)
+        self.log_prior = np.log(np.where(self.known, depth, 1.0))
+        count = np.bincount(self.eliminated_index, self.known, self.num_eliminated)
+        part = np.sqrt(options.depth_weight / np.maximum(count, 1))[self.eliminated_index]
+        self.depth_weight = np.where(self.known, part / np.where(self.known, sigma, 1.0), 0.0)
+        # the knee belongs to the error itself, so it shrinks with the weight the error is given
+        self.losses += ((slice(2, 3), Loss(options.depth_loss), options.depth_knee * part),)
+
+    def _set_lens(self) -> None:
+        camera = self.before.camera
+        self.focal = camera.focal_length if not camera.batch else camera.focal_length[self.frames[self.kept_index]].T
+        center = camera.principal_point
+        self.center = center if not camera.batch else center[self.frames[self.kept_index]].T
+        self.num_shared = int(self.options.refine_focal)
+
+    def _set_gauge(self) -> None:
+        options = self.options
+        free = np.zeros((self.num_kept, self.kept_size), bool)
+        free[:, :6] = options.refine_cameras
+        if self.num_eliminated and options.refine_points:
+            free[0, :6] = False
+        if self.with_depth:
+            free[:, 6] = True
+        self.free = np.r_[free.ravel(), np.ones(self.num_shared, bool)]
+
+    def _set_charts(self) -> None:
+        """Where parameters start, and the camera along whose axes each point moves."""
+        before = self.before
+        cams = before.cams_from_world[self.frames]
+        self.R0, self.t0 = cams.rotation, cams.translation
+        first = np.searchsorted(self.eliminated_index, np.arange(self.num_eliminated))
+        anchor = self.kept_index[first]
+        self.anchor_R, self.anchor_t = self.R0[anchor], self.t0[anchor]
+        self.points0 = before.points[self.tracks]
+        in_anchor = np.einsum("pij,pj->pi", self.anchor_R, self.points0) + self.anchor_t
+        if np.any(in_anchor[:, 2] <= 0):
+            raise ValueError("points: got points behind the first camera that sees them; filter before adjusting")
+        self.chart0 = np.column_stack([in_anchor[:, :2] / in_anchor[:, 2:], np.log(in_anchor[:, 2])])
+        if not self.options.refine_points:
+            self.fixed_points = self.points0
+            self.num_eliminated, self.eliminated_size = 0, 3
+
+    def start(self) -> np.ndarray:
+        """The parameter vector of the reconstruction as given."""
+        kept = np.zeros((self.num_kept, self.kept_size))
+        kept[:, 3:6] = self.t0
+        if self.with_depth:
+            scale = self.before.depth_scale[self.frames]
+            kept[:, 6] = np.log(np.where(np.isfinite(scale), scale, 1.0))
+        points = self.chart0 if self.options.refine_points else np.zeros((0, 3))
+        return np.r_[kept.ravel(), np.zeros(self.num_shared), points.ravel()]
+
+    def _split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        size = self.num_kept * self.kept_size
+        kept = x[:size].reshape(self.num_kept, self.kept_size)
+        return kept, x[size : size + self.num_shared], x[size + self.num_shared :].reshape(-1, 3)
+
+    def _points(self, chart: np.ndarray) -> np.ndarray:
+        """Points (n, 3) in the world from their charts."""
+        if not self.options.refine_points:
+            return self.fixed_points
+        # the exponent is clipped only so that a wild trial step overflows to a large cost and not to NaN
+        depth = np.exp(np.clip(chart[:, 2:], -30, 30))
+        in_anchor = np.column_stack([chart[:, :2], np.ones(len(chart))]) * depth
+        return np.einsum("pji,pj->pi", self.anchor_R, in_anchor - self.anchor_t)
+
+    def at(self, x: np.ndarray) -> "_Evaluation":
+        """The shot at a parameter vector."""
+        return _Evaluation(self, x)
+
+    def finish(self, x: np.ndarray) -> Reconstruction:
+        """The reconstruction at x, its scale put back where no depth term held it."""
+        kept, shared, chart = self._split(x)
+        before = self.before
+        rotation, translation = before.cams_from_world.rotation.copy(), before.cams_from_world.translation.copy()
+        rotation[self.frames] = rotation_from_rotvec(kept[:, :3]) @ self.R0
+        translation[self.frames] = kept[:, 3:6]
+        points, depth_scale = before.points.copy(), before.depth_scale.copy()
+        points[self.tracks] = self._points(chart)
+        if self.with_depth:
+            depth_scale[self.frames] = np.exp(kept[:, 6])
+        camera = before.camera
+        if self.num_shared:
+            camera = camera.with_focal_length(camera.focal_length * np.exp(shared[0]))
+        sigma = before.point_sigma.copy()
+        if self.options.refine_points:
+            sigma[self.tracks] = self._point_sigma(x)
+        after = replace(
+            before, camera=camera, cams_from_world=Rigid3(rotation, translation), points=points,
+            depth_scale=depth_scale, point_sigma=sigma,
+        )  # fmt: skip
+        return after if self.with_depth or not self.options.refine_points else self._with_depth_kept(after)
+
+    def _with_depth_kept(self, after: Reconstruction) -> Reconstruction:
+        """Without a depth term the scale floats: put the median depth back, about the camera the gauge holds."""
+        cam = after.cams_from_world[self.frames[0]]
+        ratio = np.median(cam.apply(self.points0)[:, 2]) / np.median(cam.apply(after.points[self.tracks])[:, 2])
+        if not (np.isfinite(ratio) and ratio > 0):
+            return after
+        center = cam.centers_in_world
+        points = center + ratio * (after.points - center)
+        centers = center + ratio * (after.centers_in_world - center)
+        rotation = after.cams_from_world.rotation
+        cams = Rigid3(rotation, -np.einsum("fij,fj->fi", rotation, centers))
+        return replace(after, points=points, cams_from_world=cams)
+
+    def _point_sigma(self, x: np.ndarray) -> np.ndarray:
+        """Standard deviation of each point's log depth, cameras held fixed."""
+        lin = self.at(x).linearize(slice(None))
+        weights = self.losses[0][1]((lin.residuals[:2] ** 2).sum(0), self.options.reproj_knee)[1]
+        V = np.einsum("ran,rbn,n->nab", lin.eliminated[:2], lin.eliminated[:2], weights, optimize=True)
+        starts = np.searchsorted(self.eliminated_index, np.arange(self.num_eliminated))
+        V = np.add.reduceat(V, starts, axis=0)
+        V += 1e-9 * np.eye(3) * np.maximum(np.trace(V, axis1=1, axis2=2), 1e-30)[:, None, None]
+        return np.sqrt(np.linalg.inv(V)[:, 2, 2])
+
+
+class _Evaluation:
+    """Residuals and Jacobians of a shot at one parameter vector. Arrays are laid out (component, observation)."""
+
+    def __init__(self, problem: _ShotProblem, x: np.ndarray):
+        self.problem = problem
+        self.kept, self.shared, self.chart = problem._split(x)
+        self.rotation = _columns(rotation_from_rotvec(self.kept[:, :3]) @ problem.R0)
+        self.translation = np.ascontiguousarray(self.kept[:, 3:6].T)
+        self.points = np.ascontiguousarray(problem._points(self.chart).T)
+        self.focal_factor = float(np.exp(self.shared[0])) if problem.num_shared else 1.0
+
+    def _project(self, rows: slice):
+        """Rotation (3, 3, n), rotated and camera points (3, n), and the reprojection of a slice."""
+        problem = self.problem
+        frame = problem.kept_index[rows]
+        R = self.rotation[:, :, frame]
+        rotated = np.einsum("ijn,jn->in", R, self.points[:, problem.eliminated_index[rows]])
+        in_cam = rotated + self.translation[:, frame]
+        focal, center = (v if v.ndim == 1 else v[:, rows] for v in (problem.focal, problem.center))
+        return R, rotated, in_cam, reprojection(in_cam, focal * self.focal_factor, center, problem.xy[:, rows])
+
+    def _log_depth(self, in_cam: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened depth residuals (n,) of a slice and their derivative by z."""
+        problem = self.problem
+        log_scale = self.kept[problem.kept_index[rows], 6]
+        error, by_z = log_depth(in_cam, log_scale, problem.log_prior[rows])
+        return error * problem.depth_weight[rows], by_z * problem.depth_weight[rows]
+
+    def residuals(self, rows: slice) -> np.ndarray:
+        """Whitened residuals: rows x, y (and log depth) of a slice of the observations."""
+        _, _, in_cam, (r, _, _) = self._project(rows)
+        r = r / self.problem.options.reproj_sigma_px
+        return np.concatenate([r, self._log_depth(in_cam, rows)[0][None]]) if self.problem.with_depth else r
+
+    def linearize(self, rows: slice) -> Linearization:
+        """Residuals and Jacobians by frame, shared and point parameters."""
+        problem, k = self.problem, self.problem.kept_size
+        R, rotated, in_cam, (r, by_cam_point, by_focal) = self._project(rows)
+        count, n = 3 if problem.with_depth else 2, r.shape[1]
+        residuals, J = np.empty((count, n)), np.zeros((count, 3, n))
+        residuals[:2], J[:2] = r / problem.options.reproj_sigma_px, by_cam_point / problem.options.reproj_sigma_px
+        if problem.with_depth:
+            residuals[2], J[2, 2] = self._log_depth(in_cam, rows)
+        by_kept, shared = np.zeros((count, k, n)), np.zeros((count, problem.num_shared, n))
+        # d(exp(w) R0 X)/dw = -[R X]x J_l(w), row by row as cross products
+        crossed = np.stack([J[:, 2] * rotated[1] - J[:, 1] * rotated[2],
+                            J[:, 0] * rotated[2] - J[:, 2] * rotated[0],
+                            J[:, 1] * rotated[0] - J[:, 0] * rotated[1]], axis=1)  # fmt: skip
+        turned = _columns(_left_jacobian(self.kept[:, :3]))[:, :, problem.kept_index[rows]]
+        by_kept[:, :3] = np.einsum("rin,ijn->rjn", crossed, turned)
+        by_kept[:, 3:6] = J
+        if problem.with_depth:
+            by_kept[2, 6] = -problem.depth_weight[rows]
+        if problem.num_shared:
+            shared[:2, 0] = by_focal / problem.options.reproj_sigma_px
+        by_point = np.zeros((count, 3, n))
+        if problem.options.refine_points:
+            basis = self._chart_basis()[:, :, problem.eliminated_index[rows]]
+            by_point = np.einsum("rin,ijn->rjn", np.einsum("rin,ijn->rjn", J, R), basis)
+        return Linearization(residuals, by_kept, by_point, shared)
+
+    def _chart_basis(self) -> np.ndarray:
+        """Derivative of each point by its chart, (3, 3, points)."""
+        depth = np.exp(np.clip(self.chart[:, 2], -30, 30))
+        basis = np.zeros((len(depth), 3, 3))
+        basis[:, 0, 0] = basis[:, 1, 1] = depth
+        basis[:, :, 2] = np.column_stack([self.chart[:, :2], np.ones(len(depth))]) * depth[:, None]
+        return _columns(np.swapaxes(self.problem.anchor_R, 1, 2) @ basis)
+
+    def prior(self) -> tuple[np.ndarray, csr_array]:
+        """Log scales of the frames around zero, log focal around its start."""
+        problem, options = self.problem, self.problem.options
+        size, b = problem.num_kept * problem.kept_size, problem.num_shared
+        scales = np.arange(problem.num_kept) * problem.kept_size + 6 if problem.with_depth else np.zeros(0, int)
+        columns = np.r_[scales, size + np.arange(b)]
+        weight = np.r_[np.full(len(scales), 1 / options.frame_scale_sigma), np.full(b, 1 / options.focal_sigma)]
+        values = np.r_[self.kept[:, 6] if problem.with_depth else np.zeros(0), self.shared]
+        J = csr_array((weight, (np.arange(len(columns)), columns)), (len(columns), size + b))
+        return weight * values, J
+
+
+def _columns(matrices: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) as contiguous (3, 3, n)."""
+    return np.ascontiguousarray(np.moveaxis(matrices, 0, 2))
+
+
+def _left_jacobian(w: np.ndarray) -> np.ndarray:
+    """Left Jacobian of SO(3), (n, 3, 3): exp(w + dw) = exp(J_l(w) dw) exp(w) (Sola et al. 2018, eq. 145)."""
+    angle = np.linalg.norm(w, axis=1)[:, None, None]
+    small = angle < 1e-4
+    safe = np.where(small, 1.0, angle)
+    first = np.where(small, 0.5 - angle**2 / 24, (1 - np.cos(safe)) / safe**2)
+    second = np.where(small, 1 / 6 - angle**2 / 120, (safe - np.sin(safe)) / safe**3)
+    K = skew(w)
+    return np.eye(3) + first * K + second * K @ K

@@ -1,0 +1,95 @@
+"""Pose of a camera that sees known points: RANSAC by OpenCV, refined robustly here.
+
+OpenCV is the one exception to "numpy and scipy only" in this folder: its minimal solvers are better kept than ours
+would be.
+"""
+
+import cv2
+import numpy as np
+
+from sfm.geometry.rotation import rotation_from_rotvec
+from sfm.geometry.transform import Rigid3
+
+MIN_POINTS = 6  # a pose from fewer points is one nobody should trust
+
+
+def absolute_pose(
+    points: np.ndarray, cam_points: np.ndarray, max_error: float, start: Rigid3 | None = None
+) -> tuple[Rigid3 | None, np.ndarray]:
+    """The pose from which points (n, 3) are seen at cam_points (n, 2) on the plane z = 1.
+
+    From `start` (in a shot: the neighbour's pose) if refining it makes half the points inliers, else RANSAC (OpenCV's
+    SQPnP, Terzakis and Lourakis 2020; OpenCV seeds it, so it repeats). max_error: on the plane z = 1, i.e. px / focal
+    length. Returns cam_from_world and inliers (n,) bool, or None and no inlier when no pose explains a quarter of them.
+    """
+    nobody = np.zeros(len(points), bool)
+    if len(points) < MIN_POINTS:
+        return None, nobody
+    candidates = []
+    if start is not None:
+        candidates.append(refine_absolute_pose(points, cam_points, start, max_error))
+    if not candidates or _inliers(points, cam_points, candidates[0], max_error).mean() < 0.5:
+        found, rotvec, translation, _ = cv2.solvePnPRansac(
+            points, cam_points, np.eye(3), None, reprojectionError=max_error, iterationsCount=500, confidence=0.9999,
+            flags=cv2.SOLVEPNP_SQPNP,
+        )  # fmt: skip
+        if found:
+            ransac = Rigid3.from_rotvec(rotvec.ravel(), translation.ravel())
+            candidates.append(refine_absolute_pose(points, cam_points, ransac, max_error))
+    scored = [(_inliers(points, cam_points, c, max_error), c) for c in candidates]
+    best = max(scored, key=lambda pair: pair[0].sum(), default=(nobody, None))
+    if best[0].sum() < max(MIN_POINTS, 0.25 * len(points)):
+        return None, nobody
+    return best[1], best[0]
+
+
+def refine_absolute_pose(
+    points: np.ndarray, cam_points: np.ndarray, start: Rigid3, scale: float, iterations: int = 30
+) -> Rigid3:
+    """Levenberg-Marquardt on the Cauchy cost with its knee at `scale` (plane z = 1), from start.
+
+    The knee starts 16 times wider and tightens by halves, so a start some pixels off still pulls every point.
+    """
+    pose, damping = start, 1e-4
+    knee = 16 * scale
+    residual, J = _residuals(points, cam_points, pose)
+    for _ in range(iterations):
+        weight = 1 / (1 + (residual**2).sum(0) / knee**2)
+        H = np.einsum("ran,rbn,n->ab", J, J, weight, optimize=True)
+        g = -np.einsum("ran,rn,n->a", J, residual, weight, optimize=True)
+        step = np.linalg.solve(H + damping * np.diag(np.diag(H) + 1e-12), g)
+        moved = Rigid3(rotation_from_rotvec(step[:3]) @ pose.rotation, pose.translation + step[3:])
+        trial, trial_J = _residuals(points, cam_points, moved)
+        if _cauchy(trial, knee) < _cauchy(residual, knee):
+            pose, residual, J, damping = moved, trial, trial_J, damping / 5
+        else:
+            damping *= 10
+        if np.abs(step).max() < 1e-6 or damping > 1e3:
+            if knee <= scale:
+                break
+            damping = 1e-4
+        knee = max(0.5 * knee, scale)
+    return pose
+
+
+def _cauchy(residual: np.ndarray, knee: float) -> float:
+    return float(np.log1p((residual**2).sum(0) / knee**2).sum())
+
+
+def _residuals(points: np.ndarray, cam_points: np.ndarray, pose: Rigid3) -> tuple[np.ndarray, np.ndarray]:
+    """Errors (2, n) on the plane z = 1 and their derivative by (rotvec, translation), (2, 6, n)."""
+    rotated = points @ pose.rotation.T
+    x, y, z = (rotated + pose.translation).T
+    z = np.maximum(z, 1e-6)
+    u, v, inverse = x / z, y / z, 1 / z
+    zero = np.zeros_like(u)
+    by_point = np.stack([np.stack([inverse, zero, -u * inverse]), np.stack([zero, inverse, -v * inverse])])
+    turned = np.cross(rotated.T[None], by_point, axis=1)  # d(exp(w) R X)/dw = -[R X]x
+    return np.stack([u, v]) - cam_points.T, np.concatenate([turned, by_point], axis=1)
+
+
+def _inliers(points: np.ndarray, cam_points: np.ndarray, pose: Rigid3, max_error: float) -> np.ndarray:
+    in_cam = pose.apply(points)
+    z = np.maximum(in_cam[:, 2:], 1e-9)
+    error = np.linalg.norm(in_cam[:, :2] / z - cam_points, axis=1)
+    return (in_cam[:, 2] > 0) & (error <= max_error)

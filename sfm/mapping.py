@@ -1,0 +1,284 @@
+"""Grow a start into the whole shot: register frames, make points, adjust, filter, and again.
+
+Incremental mapping after Schoenberger and Frahm 2016 (COLMAP), with what depth changes: a point needs no parallax to
+exist (it is lifted, and triangulated once the angle suffices), so no frame of a small-motion shot is ever left out.
+Keyframes first, then every frame.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sfm.bundle_adjustment import AdjustmentReport, BundleAdjustmentOptions, adjust
+from sfm.geometry.absolute_pose import MIN_POINTS, absolute_pose
+from sfm.geometry.transform import Rigid3
+from sfm.geometry.triangulation import triangulate
+from sfm.scene import DepthPriors, Reconstruction, Support
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[Reconstruction, float], None]  # reconstruction so far, RMS px
+
+
+@dataclass(frozen=True, slots=True)
+class MappingOptions:
+    """When to trust a frame, a point, an observation."""
+
+    keyframe_overlap: float = 0.85  # next keyframe while this part of the tracks is still shared
+    max_keyframe_gap: int = 8  # frames
+    min_tri_angle_deg: float = 1.5  # above it a point is triangulated, below lifted from the prior
+    register_error_px: float = 4.0  # inlier threshold of a new frame's pose, px
+    max_reproj_error_sigmas: float = 6.0  # an observation farther off is an outlier
+    min_observations: int = 3  # a point is made from and kept with
+    growth: float = 1.4  # adjust whenever the frames have grown by this factor
+    adjust_iterations: int = 10
+    final_iterations: int = 30
+    refine_focal: bool = False
+    focal_sigma: float = 0.3  # of log focal length, when refined
+
+
+def extend(
+    seed: Reconstruction,
+    priors: DepthPriors,
+    options: MappingOptions = MappingOptions(),
+    progress: Progress | None = None,
+) -> tuple[Reconstruction, float]:
+    """Register every frame that sees enough points; return the reconstruction and its tracking noise in px.
+
+    Frames without enough points stay unregistered (NaN), none is invented. The result is adjusted with the depth prior
+    at the weight the model claims for itself; `weigh_prior` decides afterwards what it deserves.
+    """
+    mapper = _Mapper(seed, priors, options, progress)
+    mapper.grow(_keyframes(seed, options))
+    mapper.adjust(options.final_iterations)
+    mapper.grow(np.ones(seed.tracks.num_frames, bool), adjusting=False)
+    # the first round only has to be good enough to tell outliers, whose slow wandering makes adjusting slow
+    for tolerance in (1e-3, 1e-4):
+        mapper.make_points()
+        mapper.adjust(options.final_iterations, tolerance)
+    return mapper.scene, mapper.sigma_px
+
+
+def _keyframes(seed: Reconstruction, options: MappingOptions) -> np.ndarray:
+    """Frames to solve first, (frames,) bool: from the start outwards, each sharing most tracks with the one before."""
+    shared = seed.tracks.shared()
+    keyframes = seed.registered.copy()
+    frames = seed.tracks.num_frames
+    start = int(np.flatnonzero(seed.registered)[0])
+    for step in (1, -1):
+        last = start
+        while 0 <= last + step < frames:
+            ahead = last + step * np.arange(1, options.max_keyframe_gap + 1)
+            ahead = ahead[(ahead >= 0) & (ahead < frames)]
+            enough = shared[last, ahead] >= options.keyframe_overlap * max(shared[last, last], 1)
+            last = int(ahead[np.flatnonzero(enough)[-1]]) if enough.any() else int(ahead[0])
+            keyframes[last] = True
+    return keyframes
+
+
+class _Mapper:
+    """The scene as it grows."""
+
+    def __init__(
+        self, seed: Reconstruction, priors: DepthPriors, options: MappingOptions, progress: Progress | None
+    ):
+        self.scene, self.priors, self.options, self.progress = seed, priors, options, progress
+        self.sigma_px = 1.0
+        self.cam_points = seed.camera.at(seed.tracks.frame).cam_from_img(seed.tracks.xy)
+        self.by_frame = [seed.tracks.in_frame(i) for i in range(seed.tracks.num_frames)]
+
+    def grow(self, wanted: np.ndarray, adjusting: bool = True) -> None:
+        """Register the wanted frames, the one that sees most points first, adjusting as the scene grows if asked to."""
+        adjusted_at = self.scene.registered.sum()
+        failed = np.zeros(len(wanted), bool)
+        while True:
+            frame = self._next_frame(wanted & ~failed & ~self.scene.registered)
+            if frame is None:
+                return
+            if not self._register(frame):
+                failed[frame] = True
+                continue
+            failed[:] = False  # what failed may see enough points now
+            failed[frame] = False
+            if adjusting and self.scene.registered.sum() >= self.options.growth * adjusted_at:
+                self.make_points()
+                self.adjust(self.options.adjust_iterations)
+                adjusted_at = self.scene.registered.sum()
+            elif self._runs_dry(frame):
+                self.make_points()
+
+    def _next_frame(self, open_frames: np.ndarray) -> int | None:
+        """The frame that sees most points, of those the one nearest to a registered frame."""
+        scene, tracks = self.scene, self.scene.tracks
+        seen = np.bincount(tracks.frame, scene.has_point[tracks.track], tracks.num_frames)
+        frames = np.flatnonzero(open_frames & (seen >= MIN_POINTS))
+        if not len(frames):
+            return None
+        registered = np.flatnonzero(scene.registered)
+        distance = np.abs(frames[:, None] - registered).min(1)
+        near = frames[distance == distance.min()]
+        return int(near[np.argmax(seen[near])])
+
+    def _runs_dry(self, frame: int) -> bool:
+        """Less than half of the frame's tracks have points: the next frame would have too little to stand on."""
+        return self.scene.has_point[self.scene.tracks.track[self.by_frame[frame]]].mean() < 0.5
+
+    def _register(self, frame: int) -> bool:
+        scene, observations = self.scene, self.by_frame[frame]
+        observations = observations[scene.has_point[scene.tracks.track[observations]]]
+        points = scene.points[scene.tracks.track[observations]]
+        max_error = self.options.register_error_px / float(scene.camera.at(frame).focal_length[0])
+        pose, inliers = absolute_pose(points, self.cam_points[observations], max_error, self._expected_pose(frame))
+        if pose is None:
+            return False
+        rotation, translation = scene.cams_from_world.rotation.copy(), scene.cams_from_world.translation.copy()
+        rotation[frame], translation[frame] = pose.rotation, pose.translation
+        registered, marks, scale = scene.registered.copy(), scene.inliers.copy(), scene.depth_scale.copy()
+        registered[frame] = True
+        marks[self.by_frame[frame]] = False
+        marks[observations[inliers]] = True
+        ratio = pose.apply(points[inliers])[:, 2] / self.priors.depth[observations[inliers]]
+        scale[frame] = np.nanmedian(ratio) if np.isfinite(ratio).any() else 1.0
+        self.scene = replace(
+            scene, cams_from_world=Rigid3(rotation, translation), registered=registered, inliers=marks,
+            depth_scale=scale,
+        )  # fmt: skip
+        return True
+
+    def _expected_pose(self, frame: int) -> Rigid3:
+        """Between two registered neighbours their mean motion, at an end the nearest pose."""
+        registered = np.flatnonzero(self.scene.registered)
+        cams = self.scene.cams_from_world
+        before, after = registered[registered < frame], registered[registered > frame]
+        if not len(before) or not len(after):
+            return cams[int(registered[np.argmin(np.abs(registered - frame))])]
+        low, high = int(before[-1]), int(after[0])
+        part = (frame - low) / (high - low)
+        change = cams[high] @ cams[low].inverse()
+        half = Rigid3.from_rotvec(part * change.as_rotvec(), part * change.translation)
+        return half @ cams[low]
+
+    def make_points(self) -> None:
+        """A point for every track seen often enough: triangulated where the angle suffices, else lifted."""
+        scene, tracks = self.scene, self.scene.tracks
+        seen = scene.registered[tracks.frame]
+        count = np.bincount(tracks.track[seen], minlength=tracks.num_tracks)
+        wanted = ~scene.has_point & (count >= min(self.options.min_observations, scene.registered.sum()))
+        rows = np.flatnonzero(seen & wanted[tracks.track])
+        if not len(rows):
+            return
+        points = self._lift(rows)
+        triangulated = self._triangulate(rows)
+        better = self._angle_deg(rows, triangulated) >= self.options.min_tri_angle_deg
+        better &= self._mean_error(rows, triangulated) <= self._mean_error(rows, points) + self.sigma_px
+        points[better] = triangulated[better]
+        limit = max(3 * self.options.max_reproj_error_sigmas * self.sigma_px, self.options.register_error_px)
+        candidate = replace(scene, points=np.where(wanted[:, None], points, scene.points))
+        inliers = scene.inliers.copy()
+        error = np.full(len(tracks), np.inf)
+        error[rows] = _errors(candidate, rows)
+        inliers[rows] = error[rows] <= limit
+        self.scene = _drop_weak(replace(candidate, inliers=inliers), self.options.min_observations)
+
+    def _lift(self, rows: np.ndarray) -> np.ndarray:
+        """Points (tracks, 3) from the prior: on the ray of the middle sighting, at the median of all its depths."""
+        scene, tracks = self.scene, self.scene.tracks
+        track = tracks.track[rows]
+        depth = self.priors.depth[rows] * scene.depth_scale[tracks.frame[rows]]
+        order = np.lexsort((np.where(np.isfinite(depth), depth, np.inf), track))
+        known = np.bincount(track, np.isfinite(depth), tracks.num_tracks).astype(int)
+        starts = np.searchsorted(track, np.arange(tracks.num_tracks))
+        count = np.bincount(track, minlength=tracks.num_tracks)
+        points = np.full((tracks.num_tracks, 3), np.nan)
+        made = np.flatnonzero(count)
+        middle = rows[starts[made] + count[made] // 2]
+        z = np.where(known[made] > 0, depth[order[starts[made] + np.maximum(known[made] - 1, 0) // 2]], np.nan)
+        z = np.where(np.isfinite(z), z, np.nanmedian(z) if np.isfinite(z).any() else self._median_depth())
+        in_cam = np.column_stack([self.cam_points[middle], np.ones(len(made))]) * z[:, None]
+        points[made] = scene.cams_from_world[tracks.frame[middle]].inverse().apply(in_cam)
+        return points
+
+    def _median_depth(self) -> float:
+        return float(np.nanmedian(self.scene.points_in_cam()[:, 2]))
+
+    def _triangulate(self, rows: np.ndarray) -> np.ndarray:
+        scene, tracks = self.scene, self.scene.tracks
+        world_from_cam = scene.cams_from_world[tracks.frame[rows]].inverse()
+        in_cam = np.column_stack([self.cam_points[rows], np.ones(len(rows))])
+        rays = np.einsum("nij,nj->ni", world_from_cam.rotation, in_cam)
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        return triangulate(world_from_cam.translation, rays, tracks.track[rows], tracks.num_tracks)
+
+    def _angle_deg(self, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
+        marks = np.zeros(len(self.scene.tracks), bool)
+        marks[rows] = True
+        angle = replace(self.scene, points=points, inliers=marks).parallax_deg()
+        return np.nan_to_num(angle)
+
+    def _mean_error(self, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Mean reprojection error of each track's rows at other points, (tracks,) px; infinite where undefined."""
+        track, count = self.scene.tracks.track[rows], self.scene.tracks.num_tracks
+        errors = _errors(replace(self.scene, points=points), rows)
+        total = np.bincount(track, np.minimum(errors, 1e6), count)
+        seen = np.bincount(track, minlength=count)
+        return np.where(seen > 0, total / np.maximum(seen, 1), np.inf)
+
+    def adjust(self, iterations: int, tolerance: float = 1e-3) -> AdjustmentReport:
+        """Adjust, measure the tracking noise anew, tell inliers from outliers, upgrade lifted points."""
+        options = BundleAdjustmentOptions(
+            reproj_sigma_px=self.sigma_px, max_iterations=iterations, refine_focal=self.options.refine_focal,
+            focal_sigma=self.options.focal_sigma, cost_tolerance=tolerance,
+        )  # fmt: skip
+        self.scene, report = adjust(self.scene, self.priors, options)
+        if self.options.refine_focal:
+            self.cam_points = self.scene.camera.at(self.scene.tracks.frame).cam_from_img(self.scene.tracks.xy)
+        self.scene, self.sigma_px = filter_observations(
+            self.scene, self.options.max_reproj_error_sigmas, self.options.min_observations
+        )
+        self.scene = with_support(self.scene, self.options.min_tri_angle_deg)
+        if self.progress is not None:
+            self.progress(self.scene, report.rms_px)
+        return report
+
+
+def filter_observations(
+    scene: Reconstruction, max_error_sigmas: float, min_observations: int
+) -> tuple[Reconstruction, float]:
+    """Inliers told anew from outliers, points with too few dropped; and the tracking noise, px per coordinate.
+
+    The noise is the median error of all observations of existing points, so it does not depend on who was an inlier.
+    """
+    errors = scene.reprojection_errors()
+    seen = np.isfinite(errors)
+    # the median length of a 2D Gaussian error is 1.1774 sigma
+    sigma_px = max(float(np.median(errors[seen])) / 1.1774, 0.02)
+    inliers = seen & (np.nan_to_num(errors, nan=np.inf) <= max_error_sigmas * sigma_px)
+    return _drop_weak(replace(scene, inliers=inliers), min_observations), sigma_px
+
+
+def with_support(scene: Reconstruction, min_tri_angle_deg: float) -> Reconstruction:
+    """Say of each point whether parallax or the prior holds it."""
+    triangulated = np.nan_to_num(scene.parallax_deg()) >= min_tri_angle_deg
+    support = np.where(triangulated, Support.TRIANGULATED, Support.PRIOR)
+    return replace(scene, support=np.where(scene.has_point, support, Support.NONE))
+
+
+def _errors(scene: Reconstruction, rows: np.ndarray) -> np.ndarray:
+    """Reprojection errors (k,) px of some observations, infinite where behind the camera or without a point."""
+    tracks = scene.tracks
+    in_cam = scene.cams_from_world[tracks.frame[rows]].apply(scene.points[tracks.track[rows]])
+    xy = scene.camera.at(tracks.frame[rows]).img_from_cam(in_cam)
+    return np.nan_to_num(np.linalg.norm(xy - tracks.xy[rows], axis=1), nan=np.inf)
+
+
+def _drop_weak(scene: Reconstruction, min_observations: int) -> Reconstruction:
+    """Without points that too few inliers see, or that lie behind a camera that counts them as inliers."""
+    tracks = scene.tracks
+    use = scene.inliers & scene.registered[tracks.frame]
+    count = np.bincount(tracks.track[use], minlength=tracks.num_tracks)
+    weak = count < min(min_observations, max(int(scene.registered.sum()), 1))
+    return replace(
+        scene, points=np.where(weak[:, None], np.nan, scene.points), inliers=scene.inliers & ~weak[tracks.track]
+    )

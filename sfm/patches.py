@@ -1,0 +1,131 @@
+"""First appearances of tracks and their affine match with a later frame, all tracks at once.
+
+Inverse compositional Lucas-Kanade (Baker and Matthews 2004, section 3.2.2) with an affine warp; gain and offset of the
+brightness are projected out of the steepest-descent images (Hager and Belhumeur 1998).
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_MAX_ITERATIONS = 6
+_CONVERGED_PX = 0.02
+_PART = 256  # patches matched together: a part stays in the cache
+
+
+@dataclass(slots=True, eq=False)
+class Patches:
+    """Squares of n tracks as they first appeared, with all that matching needs precomputed.
+
+    template (n, p) of zero mean and unit norm; norm (n,) its contrast; descent (n, 6, p) steepest-descent images,
+    orthogonal to brightness changes; inverse_hessian (n, 6, 6); affine (n, 2, 2) current warp from first appearance.
+    """
+
+    radius: int
+    template: np.ndarray
+    descent: np.ndarray
+    inverse_hessian: np.ndarray
+    affine: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.template)
+
+    def __getitem__(self, keep: np.ndarray) -> "Patches":
+        return Patches(
+            self.radius, self.template[keep], self.descent[keep], self.inverse_hessian[keep], self.affine[keep]
+        )
+
+    @classmethod
+    def empty(cls, radius: int) -> "Patches":
+        """No patch yet."""
+        p = (2 * radius + 1) ** 2
+        zeros = (np.zeros((0, *shape), np.float32) for shape in ((p,), (6, p), (6, 6), (2, 2)))
+        return cls(radius, *zeros)
+
+    def joined(self, other: "Patches") -> "Patches":
+        """These patches and then the other's."""
+        pairs = ((getattr(self, k), getattr(other, k)) for k in ("template", "descent", "inverse_hessian", "affine"))
+        return Patches(self.radius, *(np.concatenate(pair) for pair in pairs))
+
+    @classmethod
+    def cut(cls, image: np.ndarray, xy: np.ndarray, radius: int) -> "Patches":
+        """First appearances around integer pixel positions xy (n, 2) of a float32 image (h, w)."""
+        u, v = _offsets(radius)
+        column, row = xy[:, :1].astype(int) + u.astype(int), xy[:, 1:].astype(int) + v.astype(int)
+        gx = 0.5 * (_at(image, row, column + 1) - _at(image, row, column - 1))
+        gy = 0.5 * (_at(image, row + 1, column) - _at(image, row - 1, column))
+        template, norm = _normalised(_at(image, row, column))
+        descent = np.stack([gx, gy, gx * u, gx * v, gy * u, gy * v], axis=1) / norm[:, None, None]
+        descent -= descent.mean(2, keepdims=True)
+        descent -= (descent @ template[:, :, None]) * template[:, None, :]
+        hessian = (descent @ descent.transpose(0, 2, 1)).astype(float)
+        # a straight edge leaves directions without information: keep the step finite there
+        hessian += 1e-4 * np.einsum("nii->n", hessian)[:, None, None] / 6 * np.diag([1, 1, *[radius**2 / 3] * 4])
+        inverse = np.linalg.inv(hessian).astype(np.float32)
+        affine = np.broadcast_to(np.eye(2, dtype=np.float32), (len(xy), 2, 2)).copy()
+        return cls(radius, template, descent, inverse, affine)
+
+    def refine(
+        self, image: np.ndarray, xy: np.ndarray, active: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Match each active track's first appearance near xy (n, 2) in a float32 image.
+
+        Returns refined positions (n, 2), affine warps (n, 2, 2) and the correlation reached (n,), -1 where not active
+        or where the match ran away.
+        """
+        xy, affine, correlation = xy.astype(np.float32), self.affine.copy(), np.full(len(xy), -1.0)
+        parts = np.array_split(np.flatnonzero(active), max(active.sum() // _PART, 1))
+        with ThreadPoolExecutor() as pool:  # NumPy and OpenCV leave the interpreter lock while they work
+            matches = list(pool.map(lambda part: self[part]._match(image, xy[part]), parts))
+        for part, match in zip(parts, matches, strict=True):
+            xy[part], affine[part], correlation[part] = match
+        return xy, affine, correlation
+
+    def _match(self, image: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`refine` for all of these patches, in one thread."""
+        affine, correlation = self.affine.copy(), np.full(len(xy), -1.0)
+        u, v = _offsets(self.radius)
+        todo, left = np.arange(len(xy)), self
+        for _ in range(_MAX_ITERATIONS):
+            if not len(todo):
+                break
+            A, p = affine[todo], xy[todo]
+            x = p[:, :1] + A[:, 0, :1] * u + A[:, 0, 1:] * v
+            y = p[:, 1:] + A[:, 1, :1] * u + A[:, 1, 1:] * v
+            seen, _ = _normalised(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+            correlation[todo] = np.einsum("np,np->n", seen, left.template)
+            gradient = left.descent @ (seen - left.template)[:, :, None]
+            step = (left.inverse_hessian @ gradient)[:, :, 0]
+            change = np.eye(2, dtype=np.float32) + step[:, 2:].reshape(-1, 2, 2)
+            determinant = change[:, 0, 0] * change[:, 1, 1] - change[:, 0, 1] * change[:, 1, 0]
+            sane = (determinant > 0.5) & (determinant < 2) & (np.abs(step[:, :2]) < self.radius).all(1)
+            correlation[todo[~sane]] = -1.0
+            change[~sane], step[~sane] = np.eye(2), 0
+            affine[todo] = A @ np.linalg.inv(change)
+            moved = (affine[todo] @ step[:, :2, None])[:, :, 0]
+            xy[todo] = p - moved
+            moving = sane & (np.linalg.norm(moved, axis=1) > _CONVERGED_PX)
+            todo, left = todo[moving], left[moving]
+        scale = np.linalg.det(affine)
+        correlation[(scale < 0.3) | (scale > 3.0)] = -1.0
+        return xy, affine, correlation
+
+
+def _offsets(radius: int) -> tuple[np.ndarray, np.ndarray]:
+    side = np.arange(-radius, radius + 1, dtype=np.float32)
+    u, v = np.meshgrid(side, side)
+    return u.reshape(1, -1), v.reshape(1, -1)
+
+
+def _at(image: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    return image[row.clip(0, image.shape[0] - 1), column.clip(0, image.shape[1] - 1)]
+
+
+def _normalised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Zero mean, unit norm along the last axis; and the norms."""
+    values = values - values.mean(-1, keepdims=True)
+    norm = np.maximum(np.linalg.norm(values, axis=-1), 1e-3)
+    return values / norm[:, None], norm
+

@@ -1,0 +1,107 @@
+"""Exact shots with a chosen motion, noise and outliers: the truth that tests and benchmarks compare with."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sfm.geometry.camera import Camera
+from sfm.geometry.transform import Rigid3
+from sfm.scene import DepthPriors, Tracks
+
+Motion = Literal["dolly", "orbit", "handheld", "pan", "static", "zoom"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SyntheticShot:
+    """Truth and what a tracker and a depth model would say of it.
+
+    camera, cams_from_world (frames,), points (tracks, 3) in metres: the truth; tracks, priors: the measurements;
+    outliers (observations,) bool: observations made wrong on purpose.
+    """
+
+    camera: Camera
+    cams_from_world: Rigid3
+    points: np.ndarray
+    tracks: Tracks
+    priors: DepthPriors
+    outliers: np.ndarray
+
+
+def make_shot(
+    motion: Motion = "handheld",
+    *,
+    rng: np.random.Generator,
+    num_frames: int = 24,
+    num_tracks: int = 300,
+    noise_px: float = 0.0,
+    outlier_ratio: float = 0.0,
+    depth_error: float = 0.0,
+    depth_flicker: float = 0.0,
+    depth_unit: float = 1.0,
+    track_length: int | None = None,
+) -> SyntheticShot:
+    """A set of points 3 to 12 m away in front of a 50-degree HD camera that moves as told.
+
+    noise_px: standard deviation of each tracked coordinate; outlier_ratio: part of the observations moved by 10 to 40
+    px; depth_error: relative error of the prior, fixed to the point, as a network's is; depth_flicker: relative error
+    common to all of a frame; depth_unit: prior depth is true depth divided by it; track_length: frames a track lasts
+    before the tracker loses it (None: the whole shot).
+    """
+    base = Camera.from_fov_deg(50.0, 1920, 1080)
+    cams_from_world, zoom = _move(motion, num_frames, rng)
+    camera = base if motion != "zoom" else base.with_focal_length(base.focal_length * zoom[:, None])
+    points = _scatter(base, num_tracks, rng)
+    frame, track = (a.ravel() for a in np.meshgrid(np.arange(num_frames), np.arange(num_tracks)))
+    if track_length is not None:
+        birth = rng.integers(-track_length // 2, max(num_frames - track_length // 2, 1), num_tracks)
+        keep = (frame >= birth[track]) & (frame < birth[track] + track_length)
+        frame, track = frame[keep], track[keep]
+    in_cam = cams_from_world[frame].apply(points[track])
+    xy = camera.at(frame).img_from_cam(in_cam)
+    seen = np.isfinite(xy).all(1) & (xy > 0).all(1) & (xy < [base.width, base.height]).all(1)
+    frame, track, xy, depth = frame[seen], track[seen], xy[seen], in_cam[seen, 2]
+    xy = xy + noise_px * rng.standard_normal(xy.shape)
+    outliers = rng.random(len(xy)) < outlier_ratio
+    angle = rng.uniform(0, 2 * np.pi, outliers.sum())
+    xy[outliers] += rng.uniform(10, 40, (outliers.sum(), 1)) * np.column_stack([np.cos(angle), np.sin(angle)])
+    error = depth_error * rng.standard_normal(num_tracks)[track] + depth_flicker * rng.standard_normal(num_frames)[frame]
+    priors = DepthPriors(depth / depth_unit * np.exp(error), np.full(len(depth), max(depth_error, 0.01)))
+    colors = rng.integers(0, 256, (num_tracks, 3))
+    return SyntheticShot(
+        camera, cams_from_world, points, Tracks(frame, track, xy, num_frames, num_tracks, colors), priors, outliers
+    )
+
+
+def _scatter(camera: Camera, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points that fill the first camera's frame and a margin, 3 to 12 m deep."""
+    size = np.array([camera.width, camera.height])
+    cam_points = camera.cam_from_img(rng.uniform(-0.15, 1.15, (count, 2)) * size)
+    depth = rng.uniform(3.0, 12.0, (count, 1))
+    return np.column_stack([cam_points, np.ones(count)]) * depth
+
+
+def _move(motion: Motion, frames: int, rng: np.random.Generator) -> tuple[Rigid3, np.ndarray]:
+    """Cameras of a motion, the first one the world, and the zoom factor of each frame."""
+    u = np.linspace(0, 1, frames)
+    center, rotvec, zoom = np.zeros((frames, 3)), np.zeros((frames, 3)), np.ones(frames)
+    if motion == "dolly":
+        center = np.outer(u, [0.05, -0.02, 0.3])
+        rotvec = np.outer(u, np.radians([0.3, -0.5, 0.2]))
+    elif motion == "orbit":
+        angle = u * np.radians(20)
+        center = np.column_stack([6 * np.sin(angle), 0 * u, 6 - 6 * np.cos(angle)])
+        rotvec = np.outer(angle, [0, -1, 0])
+    elif motion == "handheld":
+        sway = np.cumsum(rng.standard_normal((2, 3)), axis=0)
+        waves = np.stack([np.sin(2 * np.pi * f * u + p) for f, p in ((1.0, 0.3), (2.3, 1.1), (3.1, 2.0))], axis=1)
+        center = 0.05 * waves * np.sign(sway[0])
+        rotvec = np.radians(0.6) * waves[:, [2, 0, 1]] * np.sign(sway[1])
+        center, rotvec = center - center[0], rotvec - rotvec[0]
+    elif motion == "pan":
+        rotvec = np.outer(u, np.radians([1.0, 12.0, 0.5]))
+    elif motion == "zoom":
+        zoom = np.exp(0.3 * u)
+    cam_from_first = Rigid3.from_rotvec(rotvec, np.zeros((frames, 3)))
+    translation = -np.einsum("fij,fj->fi", cam_from_first.rotation, center)
+    return Rigid3(cam_from_first.rotation, translation), zoom

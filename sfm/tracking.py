@@ -1,0 +1,292 @@
+"""Follow keypoints through a shot: Shi-Tomasi corners, pyramidal Lucas-Kanade, drift taken out against the first patch.
+
+Shi and Tomasi 1994 for corners and for judging a track by an affine match with its first appearance; Baker and Matthews
+2004 (inverse compositional alignment) for that match, which also refines the position: frame-to-frame flow alone
+wanders about a pixel in 60 frames, and a digital object would slide by as much.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sfm.errors import InputError, NotEnoughTracksError
+from sfm.patches import Patches
+from sfm.scene import Tracks
+from sfm.video import Video, to_gray
+
+logger = logging.getLogger(__name__)
+
+Mask = Callable[[int], np.ndarray | None]  # frame index -> (height, width), zero where nothing may be tracked
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingOptions:
+    """How many points, and when to give one up. Lengths in px of the working resolution unless said."""
+
+    max_tracks: int = 2000  # followed at the same time
+    working_width: int = 1280  # plates wider than this are tracked at this width
+    grid_cells: int = 16  # cells across the width; corners are spread over them
+    min_distance: float = 6.0  # between corners
+    min_corner_quality: float = 2e-4  # corner strength relative to the strongest of the frame
+    flow_window: int = 15
+    flow_levels: int = 4
+    max_forward_backward_error: float = 1.0
+    patch_radius: int = 8  # the first appearance is a square of 2 r + 1
+    min_correlation: float = 0.8  # with the first appearance, after the affine match
+    max_correction: float = 2.0  # refinement may move a flow result this far
+    max_missed: int = 3  # frames a track may fail its checks before it ends
+    min_length: int = 3  # shorter tracks are dropped
+    min_survivors: float = 0.1  # fewer tracks than this part surviving one frame means a cut, a flash or a black frame
+
+
+@dataclass(slots=True)
+class _Recorder:
+    """Observations as they come."""
+
+    frame: list[np.ndarray] = field(default_factory=list)
+    track: list[np.ndarray] = field(default_factory=list)
+    xy: list[np.ndarray] = field(default_factory=list)
+    colors: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, frame: int, track: np.ndarray, xy: np.ndarray) -> None:
+        self.frame.append(np.full(len(track), frame))
+        self.track.append(track)
+        self.xy.append(xy.copy())
+
+
+def track_points(
+    video: Video,
+    options: TrackingOptions = TrackingOptions(),
+    mask: Mask | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tracks:
+    """Track a shot from its first frame to its last.
+
+    Positions are full-resolution px, top-left corner (0, 0). Tracks start in frame 0 and wherever a cell of the grid
+    runs empty. Unreadable, black or flashed frames get no observation and up to `max_missed` of them are bridged.
+    Limit: brightness may change by gain and offset; motion blur longer than the patch is not followed.
+
+    mask: called with a frame index; where it is zero nothing is tracked. progress: called with (frame, tracks alive).
+    Raises `InputError` at a cut, naming the frames, and `NotEnoughTracksError` when there is no texture to follow.
+    """
+    tracker = _Tracker(video, options, mask)
+    for index, image in video:
+        tracker.step(index, image)
+        if progress is not None:
+            progress(index + 1, len(tracker.patches))
+    return tracker.finish()
+
+
+def load_masks(folder: str | Path, video: Video) -> Mask:
+    """Masks of a folder, one image a frame, named like the frame (`shot.1001.png` or `shot.1001.jpg.png`): black is
+    not tracked. A frame without a mask is tracked everywhere.
+
+    Raises `InputError` when the folder holds no mask of this shot; a mask of another size raises when it is read.
+    """
+    folder, shot = Path(folder), video.shot
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of masks")
+    by_stem = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".exr")}
+    paths = [by_stem.get(Path(name).stem) or by_stem.get(name) for name in shot.frame_names]
+    if not any(paths):
+        raise InputError(f"{folder}: no mask is named like a frame of the shot, e.g. {Path(shot.frame_names[0]).stem}.png")
+    if missing := sum(p is None for p in paths):
+        logger.warning("%s: %d of %d frames have no mask; they are tracked everywhere", folder, missing, len(paths))
+
+    def read(index: int) -> np.ndarray | None:
+        if paths[index] is None:
+            return None
+        image = cv2.imread(str(paths[index]), cv2.IMREAD_GRAYSCALE)
+        if image is None or image.shape != (shot.height, shot.width):
+            got = "unreadable" if image is None else f"{image.shape[1]}x{image.shape[0]}"
+            raise InputError(f"{paths[index]}: mask is {got}, the plate is {shot.width}x{shot.height}")
+        return image
+
+    return read
+
+
+class _Tracker:
+    """The points alive, the last frame they were seen in, and what was recorded."""
+
+    def __init__(self, video: Video, options: TrackingOptions, mask: Mask | None):
+        self.video, self.options, self.mask = video, options, mask
+        shot = video.shot
+        self.scale = min(1.0, options.working_width / shot.width)
+        self.size = (round(shot.width * self.scale), round(shot.height * self.scale))
+        self.ratio = np.array([shot.width / self.size[0], shot.height / self.size[1]])
+        self.patches = Patches.empty(options.patch_radius)
+        self.xy = np.zeros((0, 2), np.float32)  # px centres at integers, as OpenCV has them
+        self.ids = np.zeros(0, int)
+        self.missed = np.zeros(0, int)
+        self.recorder = _Recorder()
+        self.previous: np.ndarray | None = None
+        self.previous_index = -1
+        self.collapsed: list[int] = []
+        self.count = 0
+
+    def step(self, index: int, image: np.ndarray | None) -> None:
+        """Take one frame."""
+        if image is None:
+            self.missed += 1
+            return
+        gray = to_gray(image)
+        if self.scale < 1:
+            gray = cv2.resize(gray, self.size, interpolation=cv2.INTER_AREA)
+        # grain aliases between pixels; a light blur makes sub-pixel matching honest
+        smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), 0.8)
+        allowed = self._allowed(index)
+        if self.previous is not None and len(self.ids):
+            if not self._follow(index, gray, smooth, allowed):
+                return
+        self._detect(index, gray, smooth, allowed, image)
+        self.previous, self.previous_index = gray, index
+
+    def _allowed(self, index: int) -> np.ndarray | None:
+        """The mask at working resolution."""
+        image = self.mask(index) if self.mask is not None else None
+        if image is None:
+            return None
+        return cv2.resize(image, self.size, interpolation=cv2.INTER_NEAREST)
+
+    def _follow(self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None) -> bool:
+        """Move every point to the new frame and record the good ones; False when nearly all are lost."""
+        options = self.options
+        xy, found = self._flow(gray)
+        inside = ((xy > 1) & (xy < np.array(self.size) - 2)).all(1)
+        survivors = found & inside
+        if len(self.ids) >= 20 and survivors.sum() < options.min_survivors * len(self.ids):
+            return self._collapse(index, gray, smooth, allowed)
+        self.collapsed.clear()
+        refined, affine, correlation = self.patches.refine(smooth, xy, survivors)
+        good = survivors & (correlation >= options.min_correlation)
+        good &= np.linalg.norm(refined - xy, axis=1) <= options.max_correction
+        if allowed is not None:
+            column, row = np.clip(np.rint(xy), 0, np.array(self.size) - 1).astype(int).T
+            unmasked = allowed[row, column] > 0
+            survivors, good = survivors & unmasked, good & unmasked
+        self.patches.affine[good] = affine[good]
+        self.xy = np.where(good[:, None], refined, xy).astype(np.float32)
+        self.missed = np.where(good, 0, self.missed + 1)
+        self.recorder.add(index, self.ids[good], self._full_resolution(self.xy[good]))
+        self._keep(survivors & (self.missed <= options.max_missed))
+        return True
+
+    def _flow(self, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lucas-Kanade there and back."""
+        options = self.options
+        window = (options.flow_window, options.flow_window)
+        settings = {"winSize": window, "maxLevel": options.flow_levels,
+                    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03)}  # fmt: skip
+        start = self.xy.reshape(-1, 1, 2)
+        xy, found, _ = cv2.calcOpticalFlowPyrLK(self.previous, gray, start, None, **settings)
+        back, found_back, _ = cv2.calcOpticalFlowPyrLK(gray, self.previous, xy, None, **settings)
+        error = np.linalg.norm(back - start, axis=2)[:, 0]
+        good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (error <= options.max_forward_backward_error)
+        return xy[:, 0], good
+
+    def _collapse(self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None) -> bool:
+        """Nearly every track is lost: a flash or a black frame if it passes, a cut if it stays."""
+        self.collapsed.append(index)
+        self.missed += 1
+        textured = cv2.goodFeaturesToTrack(gray, 50, 0.01, 10) is not None and float(gray.std()) > 4
+        if len(self.collapsed) <= self.options.max_missed:
+            return False
+        numbers = self.video.shot.frame_numbers
+        first = self.collapsed[0]
+        if textured:
+            last = max(first - 1, 0)
+            raise InputError(
+                f"{self.video.shot.name}: no track survives from frame {numbers[last]} to {numbers[first]}: a cut (or a"
+                f" move too fast to follow); reconstruct the parts by themselves: --frames {numbers[0]}-{numbers[last]}"
+                f" or --frames {numbers[first]}-{numbers[-1]}"
+            )
+        self._keep(np.zeros(len(self.ids), bool))
+        return True
+
+    def _detect(
+        self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None, image: np.ndarray
+    ) -> None:
+        """Start tracks in the cells that run empty."""
+        quota, cell, cells = self._cells()
+        count = np.zeros(cells[::-1], int)
+        np.add.at(count, tuple((self.xy[:, ::-1] // cell).astype(int).clip(0, cells[::-1] - 1).T), 1)
+        empty = count < np.ceil(quota / 2)
+        if empty.mean() < 0.1 and index > 0:
+            return
+        free = np.full(gray.shape, 255, np.uint8) if allowed is None else (allowed > 0).astype(np.uint8) * 255
+        margin = self.options.patch_radius + 2
+        free[:margin], free[-margin:], free[:, :margin], free[:, -margin:] = 0, 0, 0, 0
+        for x, y in np.rint(self.xy).astype(int):
+            cv2.circle(free, (int(x), int(y)), int(self.options.min_distance), 0, -1)
+        corners = cv2.goodFeaturesToTrack(
+            gray, 0, self.options.min_corner_quality, self.options.min_distance, mask=free, blockSize=5
+        )
+        if corners is None:
+            return
+        self._start(index, self._spread(corners[:, 0], quota - count, cell), smooth, image)
+
+    def _cells(self) -> tuple[int, float, np.ndarray]:
+        """Tracks a cell should hold, its side in px, and the cells across and down."""
+        cell = self.size[0] / self.options.grid_cells
+        cells = np.array([self.options.grid_cells, max(int(np.ceil(self.size[1] / cell)), 1)])
+        return max(int(np.ceil(self.options.max_tracks / cells.prod())), 1), cell, cells
+
+    def _spread(self, corners: np.ndarray, room: np.ndarray, cell: float) -> np.ndarray:
+        """The strongest corners (they come strongest first), no more in a cell than it has room for."""
+        rows, columns = room.shape
+        key = (corners[:, 1] // cell).astype(int).clip(0, rows - 1) * columns
+        key += (corners[:, 0] // cell).astype(int).clip(0, columns - 1)
+        order = np.argsort(key, kind="stable")
+        starts = np.searchsorted(key[order], key[order])
+        rank = np.empty(len(key), int)
+        rank[order] = np.arange(len(key)) - starts
+        return corners[rank < room.ravel()[key]]
+
+    def _start(self, index: int, corners: np.ndarray, smooth: np.ndarray, image: np.ndarray) -> None:
+        xy = np.rint(corners).astype(np.float32)
+        patches = Patches.cut(smooth, xy, self.options.patch_radius)
+        ids = self.count + np.arange(len(xy))
+        self.count += len(xy)
+        self.patches = self.patches.joined(patches)
+        self.xy = np.concatenate([self.xy, xy])
+        self.ids = np.concatenate([self.ids, ids])
+        self.missed = np.concatenate([self.missed, np.zeros(len(xy), int)])
+        full = self._full_resolution(xy)
+        self.recorder.add(index, ids, full)
+        column, row = np.minimum(full, np.array(image.shape[1::-1]) - 0.5).astype(int).T
+        self.recorder.colors.append(image[row, column])
+
+    def _keep(self, keep: np.ndarray) -> None:
+        self.patches = self.patches[keep]
+        self.xy, self.ids, self.missed = self.xy[keep], self.ids[keep], self.missed[keep]
+
+    def _full_resolution(self, xy: np.ndarray) -> np.ndarray:
+        """From pixel centres at working resolution to the plate's px, corner (0, 0)."""
+        return (xy.astype(float) + 0.5) * self.ratio
+
+    def finish(self) -> Tracks:
+        """All tracks long enough, numbered by first appearance."""
+        numbers = self.video.shot.frame_numbers
+        if len(self.collapsed) > 1:
+            logger.warning("the last %d frames share no tracks with the rest", len(self.collapsed))
+        if not self.recorder.colors:
+            raise NotEnoughTracksError(
+                f"frames {numbers[0]}-{numbers[-1]} have no corner to track: black, out of focus, masked or textureless"
+            )
+        frame, track, xy = (np.concatenate(v) for v in (self.recorder.frame, self.recorder.track, self.recorder.xy))
+        colors = np.concatenate(self.recorder.colors)
+        long_enough = np.bincount(track, minlength=self.count) >= self.options.min_length
+        if long_enough.sum() < 8:
+            raise NotEnoughTracksError(
+                f"only {long_enough.sum()} tracks in frames {numbers[0]}-{numbers[-1]} last {self.options.min_length}"
+                " frames; at least 8 are needed: the shot is black, out of focus or has no texture"
+            )
+        keep = long_enough[track]
+        renumber = np.cumsum(long_enough) - 1
+        return Tracks(
+            frame[keep], renumber[track[keep]], xy[keep], len(self.video), int(long_enough.sum()), colors[long_enough]
+        )
