@@ -37,11 +37,7 @@ def read_rgb(path: Path) -> np.ndarray | None:
 def read_raw(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray | None:
     """The values OpenCV decodes from a picture file, in its own channel order; None when it cannot."""
     try:
-        data = path.read_bytes()
-        # some decoders fill the rest of a JPEG cut short with grey: no end marker after the last scan tells
-        if data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-            return None
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
     except (OSError, cv2.error):
         return None
 

@@ -131,7 +131,7 @@ class Video:
     def _report(self) -> None:
         new = [i for i in self.unreadable if i not in self._reported]
         if new:
-            pass
+            self._reported.update(new)
             which = frame_ranges(self.shot.frame_numbers[new])
             log.warning(f"{self.shot.name}: {len(new)} of {len(self)} frames cannot be decoded, skipped: {which}")
 

@@ -1,0 +1,161 @@
+"""Depth maps somebody else made: a folder with one file per frame."""
+
+import logging
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfm.depth.model import DepthKind
+from sfm.errors import InputError
+from sfm.images import read_exr, read_raw
+from sfm.video import Shot, Video, frame_ranges
+
+# of a folder that holds several formats the one with most frames counts, among equals the first here
+MAP_SUFFIXES = (".npy", ".npz", ".exr", ".pfm", ".tif", ".tiff", ".png")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MapFolder:
+    """Precomputed maps: `.npy .npz .exr .pfm .tif .png` (16 bit), one per frame, any resolution.
+
+    A map belongs to the frame whose file it is called after (`shot.1001.npy` to `shot.1001.jpg`); where no name fits,
+    the last number in its name is the plate number. Movies count from 1; maps of a movie that start at 0 are shifted.
+    Zero, negative, NaN, infinite and Blender's 1e10 are unknown. kind, sigma: see `DepthModel`.
+    """
+
+    folder: str | Path
+    kind: DepthKind = "depth"
+    sigma: float = 0.3
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def maps(self, video: Video) -> Iterator[np.ndarray | None]:
+        """One map per frame, None where there is none; the pictures themselves are not read.
+
+        Raises `InputError` when called if the folder has no map for any frame, and while iterating if a file is not a
+        depth map. Frames without a map, or with one that cannot be read, are logged.
+        """
+        files = _match(Path(self.folder), video.shot)
+        missing = [number for number, file in zip(video.shot.frame_numbers, files, strict=True) if file is None]
+        if missing:
+            log.warning(
+                f"{self.folder}: no depth map for {len(missing)} of {len(files)} frames: {frame_ranges(missing)}"
+            )
+        return self._read(files, video.shot)
+
+    def _read(self, files: list[Path | None], shot: Shot) -> Iterator[np.ndarray | None]:
+        damaged = []
+        for number, file in zip(shot.frame_numbers, files, strict=True):
+            depth_map = None if file is None else read_map(file)
+            if file is not None and depth_map is None:
+                damaged.append(number)
+            yield depth_map
+        if len(damaged) == sum(file is not None for file in files):
+            raise InputError(f"{self.folder}: none of its {len(damaged)} depth maps can be read")
+        if damaged:
+            log.warning(f"{self.folder}: {len(damaged)} depth maps cannot be read, skipped: {frame_ranges(damaged)}")
+
+
+def read_map(path: Path) -> np.ndarray | None:
+    """One depth map (height, width) as stored; None when the file cannot be read.
+
+    Of an `.npz` the array `depth` or the only one; of an `.exr` the first channel Z, V, Y or R there is, with or
+    without layer. Raises `InputError` when it holds anything but one number per pixel.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        elif suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                values = arrays[_array_name(path, arrays.files)]
+        elif suffix == ".exr":
+            values = _exr_depth(path, read_exr(path, outside=np.nan))
+        else:
+            values = read_raw(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    return None if values is None else _single_channel(path, values)
+
+
+def _match(folder: Path, shot: Shot) -> list[Path | None]:
+    """The map file of every frame."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of depth maps")
+    files = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in MAP_SUFFIXES and not f.name.startswith(".")]
+    matches = [_match_format([f for f in files if f.suffix.lower() == suffix], shot) for suffix in MAP_SUFFIXES]
+    best = max(matches, key=lambda match: sum(file is not None for file in match))
+    if any(best):
+        return best
+    if not files:
+        raise InputError(f"{folder}: no depth maps in it (read are {' '.join(MAP_SUFFIXES)})")
+    raise InputError(
+        f"{folder}: none of its {len(files)} depth maps ({files[0].name} ...) is named after a frame of the shot "
+        f"({shot.frame_names[0]} ...)"
+    )
+
+
+def _match_format(files: list[Path], shot: Shot) -> list[Path | None]:
+    by_stem = {file.stem: file for file in files}
+    matched = [by_stem.get(Path(name).stem) for name in shot.frame_names]
+    if any(matched):
+        return matched
+    by_number: dict[int, Path] = {}
+    for file in files:
+        for digits in re.findall(r"\d+", file.stem)[-1:]:
+            twin = by_number.setdefault(int(digits), file)
+            if twin is not file and int(digits) in shot.frame_numbers:
+                raise InputError(f"{file}: a second depth map for frame {int(digits)}, beside {twin.name}; remove one")
+    first = 0
+    if shot.is_movie and 0 in by_number:
+        log.warning(f"{by_number[0].parent}: maps count from 0, the movie from 1: map 0 is taken for frame 1")
+        first = 1
+    return [by_number.get(int(number) - first) for number in shot.frame_numbers]
+
+
+def _array_name(path: Path, names: list[str]) -> str:
+    if "depth" in names:
+        return "depth"
+    if len(names) != 1:
+        raise InputError(f"{path}: holds arrays {', '.join(names) or '(none)'}; expected one, or one called depth")
+    return names[0]
+
+
+def _exr_depth(path: Path, channels: dict[str, np.ndarray] | None) -> np.ndarray | None:
+    if channels is None:
+        return None
+    for wanted in ("Z", "V", "Y", "R"):
+        for name in sorted(channels, key=len):
+            if name == wanted or name.endswith(f".{wanted}"):
+                if wanted != "R":
+                    return channels[name]
+                layer = [channels[name[:-1] + c] for c in "RGB" if name[:-1] + c in channels]
+                return np.stack(layer, axis=-1)
+    if len(channels) == 1:
+        return next(iter(channels.values()))
+    raise InputError(f"{path}: no depth in this EXR (channels {', '.join(channels)}); expected Z, V, Y or R")
+
+
+def _single_channel(path: Path, values: np.ndarray) -> np.ndarray:
+    """The map itself, checked: two axes (others of length one dropped), equal channels, more than 8 bits."""
+    if values.dtype.kind not in "fiu":
+        raise InputError(f"{path}: values of type {values.dtype}; expected numbers")
+    if values.dtype.itemsize == 1:
+        raise InputError(f"{path}: 8-bit values, a picture rather than a depth map; expected 16-bit or float")
+    if values.ndim == 3 and values.shape[-1] in (2, 3, 4):
+        if not np.array_equal(values, np.broadcast_to(values[..., :1], values.shape), equal_nan=True):
+            raise InputError(f"{path}: {values.shape[-1]} channels that differ, a picture rather than a depth map")
+        values = values[..., 0]
+    squeezed = values.squeeze() if values.ndim > 2 else values
+    if squeezed.ndim != 2 or not squeezed.size:
+        raise InputError(f"{path}: shape {values.shape}; expected (height, width)")
+    return squeezed

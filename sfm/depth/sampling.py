@@ -1,0 +1,123 @@
+"""Depth where the tracks are: the waist of the method; right of it nobody sees a map.
+
+The maps are read bilinearly at the keypoints (StudioSfM, CVPR 2022, arXiv 2204.02509). A prior at a depth edge says
+little about which side the point is on, so its sigma grows with the spread of the four values around it.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfm.depth.model import DepthKind, DepthModel
+from sfm.errors import InputError
+from sfm.scene import DepthPriors, Tracks
+from sfm.video import Shot, Video
+
+# renderers write huge numbers where there is nothing (Blender 1e10); tiny ones would overflow when inverted
+SMALLEST_VALUE, LARGEST_VALUE = 1e-9, 1e9
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DepthOptions:
+    """How maps are sampled."""
+
+    max_aspect_error: float = 0.02  # a map whose aspect ratio is further off than this belongs to another shot
+    edge_sigma: float = 0.5  # added (in quadrature) to sigma per unit of log spread between the four neighbours
+    min_known: float = 0.05  # below this share of the observations with a depth the model is useless
+    warn_unknown: float = 0.2  # above this share of the observations without a depth, say so
+
+
+def sample_depth(
+    model: DepthModel, video: Video, tracks: Tracks, options: DepthOptions = DepthOptions()
+) -> DepthPriors:
+    """Read the model's maps at every observation of the tracks.
+
+    Pixel centres are at half-integers in both pictures, so `x_map = x * map_width / plate_width` whatever the map's
+    resolution. Disparity is interpolated as disparity, then inverted. NaN where the frame has no map, where the point
+    lies outside the plate, or where any of the four neighbours with weight is unknown (zero, negative, not finite or
+    above 1e9). Its limit: half a map pixel from the border the nearest pixel's value counts.
+
+    Returns depth and relative sigma of each observation. Raises `InputError` when a map has another aspect ratio than
+    the plate, when the maps are fewer or more than the frames, or when almost no observation gets a depth.
+    """
+    if tracks.num_frames != len(video):
+        raise ValueError(f"tracks: got {tracks.num_frames} frames, expected the {len(video)} of the video")
+    depth, spread = np.full(len(tracks), np.nan), np.zeros(len(tracks))
+    by_frame = np.argsort(tracks.frame, kind="stable")
+    ends = np.cumsum(np.bincount(tracks.frame, minlength=len(video)))
+    for frame, depth_map in enumerate(_one_per_frame(model, video)):
+        if depth_map is not None:
+            _check_aspect(model.name, video.shot, frame, depth_map, options)
+            at = by_frame[ends[frame - 1] if frame else 0 : ends[frame]]
+            xy = tracks.xy[at] / (video.shot.width, video.shot.height)
+            depth[at], spread[at] = _sample(np.asarray(depth_map), xy, model.kind)
+    _check_known(model.name, depth, options)
+    sigma = np.where(np.isfinite(depth), np.hypot(model.sigma, options.edge_sigma * spread), np.nan)
+    return DepthPriors(depth, sigma)
+
+
+def _one_per_frame(model: DepthModel, video: Video) -> Iterator[np.ndarray | None]:
+    count = 0
+    for count, depth_map in enumerate(model.maps(video), start=1):
+        if count > len(video):
+            break
+        yield depth_map
+    if count != len(video):
+        more = "more than " if count > len(video) else ""
+        raise InputError(f"{model.name}: gave {more}{min(count, len(video))} depth maps for {len(video)} frames")
+
+
+def _check_aspect(name: str, shot: Shot, frame: int, depth_map: np.ndarray, options: DepthOptions) -> None:
+    if depth_map.ndim != 2 or not depth_map.size:
+        raise InputError(f"{name}: the map of {shot.frame_names[frame]} has shape {depth_map.shape}, expected 2 axes")
+    height, width = depth_map.shape
+    off = abs(width * shot.height / shot.width - height)
+    if off > max(1.0, options.max_aspect_error * height):  # a small map is off by rounding alone
+        raise InputError(
+            f"{name}: the depth map of {shot.frame_names[frame]} is {width} x {height}, the frame {shot.width} x "
+            f"{shot.height}: another aspect ratio; maps for the wrong shot?"
+        )
+
+
+def _sample(depth_map: np.ndarray, xy: np.ndarray, kind: DepthKind) -> tuple[np.ndarray, np.ndarray]:
+    """Depth and log spread of the neighbours at xy (n, 2), 0..1 over the plate."""
+    size = np.array(depth_map.shape[::-1])
+    inside = np.all((xy >= 0) & (xy <= 1), axis=1)
+    centre = np.clip(xy * size - 0.5, 0, size - 1)
+    low = np.minimum(centre.astype(int), np.maximum(size - 2, 0))
+    high = np.minimum(low + 1, size - 1)
+    right, down = (centre - low).T
+    weight = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down])
+    rows = np.stack([low[:, 1], low[:, 1], high[:, 1], high[:, 1]])
+    columns = np.stack([low[:, 0], high[:, 0], low[:, 0], high[:, 0]])
+    # float64 before any arithmetic: half floats overflow at 65504
+    value = depth_map[rows, columns].astype(float)
+    valid = (value >= SMALLEST_VALUE) & (value <= LARGEST_VALUE)
+    used = weight > 0
+    known = inside & np.all(valid | ~used, axis=0)
+    # a neighbour without weight says nothing: the heaviest stands in for it
+    heaviest = np.take_along_axis(value, weight.argmax(axis=0)[None], axis=0)
+    value = np.where(known, np.where(used, value, heaviest), 1.0)
+    mean = np.where(known, (weight * value).sum(axis=0), np.nan)
+    spread = np.log(value.max(axis=0) / value.min(axis=0))
+    return (mean if kind == "depth" else 1 / mean), spread
+
+
+def _check_known(name: str, depth: np.ndarray, options: DepthOptions) -> None:
+    known = np.isfinite(depth)
+    share = known.mean() if len(known) else 1.0
+    if share < options.min_known:
+        raise InputError(
+            f"{name}: only {known.sum()} of {len(known)} observations get a depth; are the maps empty, or zero where "
+            "unknown almost everywhere?"
+        )
+    summary = f"{name}: depth for {known.sum()} of {len(known)} observations"
+    if share < 1 - options.warn_unknown:
+        log.warning(f"{summary}; {1 - share:.0%} are unknown")
+    elif len(known):
+        low, middle, high = np.percentile(depth[known], [5, 50, 95])
+        log.info(f"{summary}, {low:.3g} to {high:.3g}, median {middle:.3g}")
