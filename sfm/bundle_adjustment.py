@@ -20,6 +20,7 @@ from sfm.least_squares import (
     LossName,
     SolverOptions,
     Status,
+    effective_parameters,
     levenberg_marquardt,
     robust_cost,
     scipy_least_squares,
@@ -43,6 +44,9 @@ class BundleAdjustmentOptions:
     frame_scale_sigma: float = 0.1  # how far a frame's log depth scale strays from the shot's
     refine_focal: bool = False  # one factor on the focal length of the whole shot
     focal_sigma: float = 0.3  # of log focal length, around the start
+    refine_translation: bool = True  # false: camera centres stay where they are
+    zoom: bool = False  # a focal length of its own for every frame
+    zoom_sigma: float = 0.5  # of log focal length of a frame, around the start
     refine_cameras: bool = True  # false: points only
     refine_points: bool = True  # false: cameras only
     max_iterations: int = 50
@@ -89,8 +93,16 @@ def adjust(
     return adjusted, report
 
 
+def reprojection_evidence(
+    reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions
+) -> float:
+    """How many parameters the tracks, not the depth prior, decide in an adjusted reconstruction."""
+    problem = _ShotProblem(reconstruction, priors, options)
+    return effective_parameters(problem, problem.start(), unit=0)
+
+
 class _ShotProblem:
-    """`least_squares.Problem` of a shot. Parameters: [rotvec, translation, log scale] a frame, log focal factor, points.
+    """`least_squares.Problem` of a shot. Parameters: [rotvec, translation, log scale, log zoom] a frame, log focal factor, points.
 
     Rotation vectors turn the start: R = exp(w) R0. Frames and points are packed: only those in use have parameters.
     """
@@ -116,7 +128,8 @@ class _ShotProblem:
         """Depth rows: each point counts as one measurement however long it is seen, for a network repeats itself."""
         options = self.options
         self.with_depth = priors is not None and options.depth_weight > 0
-        self.kept_size = 7 if self.with_depth else 6
+        self.log_scale, self.log_zoom = 6, 6 + self.with_depth  # where a frame's block holds them
+        self.kept_size = 6 + self.with_depth + options.zoom
         self.losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee),)
         if not self.with_depth:
             return
@@ -139,11 +152,13 @@ class _ShotProblem:
     def _set_gauge(self) -> None:
         options = self.options
         free = np.zeros((self.num_kept, self.kept_size), bool)
-        free[:, :6] = options.refine_cameras
-        if self.num_eliminated and options.refine_points:
+        free[:, :3] = options.refine_cameras
+        free[:, 3:6] = options.refine_cameras and options.refine_translation
+        if options.refine_points:
             free[0, :6] = False
-        if self.with_depth:
-            free[:, 6] = True
+        free[:, 6:] = True
+        # the first frame's zoom is the camera's own focal length
+        free[0, self.log_zoom :] = False
         self.free = np.r_[free.ravel(), np.ones(self.num_shared, bool)]
 
     def _set_charts(self) -> None:
@@ -169,7 +184,7 @@ class _ShotProblem:
         kept[:, 3:6] = self.t0
         if self.with_depth:
             scale = self.before.depth_scale[self.frames]
-            kept[:, 6] = np.log(np.where(np.isfinite(scale), scale, 1.0))
+            kept[:, self.log_scale] = np.log(np.where(np.isfinite(scale), scale, 1.0))
         points = self.chart0 if self.options.refine_points else np.zeros((0, 3))
         return np.r_[kept.ravel(), np.zeros(self.num_shared), points.ravel()]
 
@@ -201,10 +216,13 @@ class _ShotProblem:
         points, depth_scale = before.points.copy(), before.depth_scale.copy()
         points[self.tracks] = self._points(chart)
         if self.with_depth:
-            depth_scale[self.frames] = np.exp(kept[:, 6])
+            depth_scale[self.frames] = np.exp(kept[:, self.log_scale])
         camera = before.camera
         if self.num_shared:
             camera = camera.with_focal_length(camera.focal_length * np.exp(shared[0]))
+        if self.options.zoom:
+            factor = np.interp(np.arange(before.tracks.num_frames), self.frames, np.exp(kept[:, self.log_zoom]))
+            camera = camera.with_focal_length(camera.focal_length * factor[:, None])
         sigma = before.point_sigma.copy()
         if self.options.refine_points:
             sigma[self.tracks] = self._point_sigma(x)
@@ -256,13 +274,16 @@ class _Evaluation:
         R = self.rotation[:, :, frame]
         rotated = np.einsum("ijn,jn->in", R, self.points[:, problem.eliminated_index[rows]])
         in_cam = rotated + self.translation[:, frame]
-        focal, center = (v if v.ndim == 1 else v[:, rows] for v in (problem.focal, problem.center))
-        return R, rotated, in_cam, reprojection(in_cam, focal * self.focal_factor, center, problem.xy[:, rows])
+        focal, center = (v[:, None] if v.ndim == 1 else v[:, rows] for v in (problem.focal, problem.center))
+        focal = focal * self.focal_factor
+        if problem.options.zoom:
+            focal = focal * np.exp(self.kept[frame, problem.log_zoom])
+        return R, rotated, in_cam, reprojection(in_cam, focal, center, problem.xy[:, rows])
 
     def _log_depth(self, in_cam: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Whitened depth residuals (n,) of a slice and their derivative by z."""
         problem = self.problem
-        log_scale = self.kept[problem.kept_index[rows], 6]
+        log_scale = self.kept[problem.kept_index[rows], problem.log_scale]
         error, by_z = log_depth(in_cam, log_scale, problem.log_prior[rows])
         return error * problem.depth_weight[rows], by_z * problem.depth_weight[rows]
 
@@ -290,7 +311,9 @@ class _Evaluation:
         by_kept[:, :3] = np.einsum("rin,ijn->rjn", crossed, turned)
         by_kept[:, 3:6] = J
         if problem.with_depth:
-            by_kept[2, 6] = -problem.depth_weight[rows]
+            by_kept[2, problem.log_scale] = -problem.depth_weight[rows]
+        if problem.options.zoom:
+            by_kept[:2, problem.log_zoom] = by_focal / problem.options.reproj_sigma_px
         if problem.num_shared:
             shared[:2, 0] = by_focal / problem.options.reproj_sigma_px
         by_point = np.zeros((count, 3, n))
@@ -308,15 +331,16 @@ class _Evaluation:
         return _columns(np.swapaxes(self.problem.anchor_R, 1, 2) @ basis)
 
     def prior(self) -> tuple[np.ndarray, csr_array]:
-        """Log scales of the frames around zero, log focal around its start."""
+        """Log scales and zooms of the frames around zero, log focal length around its start."""
         problem, options = self.problem, self.problem.options
-        size, b = problem.num_kept * problem.kept_size, problem.num_shared
-        scales = np.arange(problem.num_kept) * problem.kept_size + 6 if problem.with_depth else np.zeros(0, int)
-        columns = np.r_[scales, size + np.arange(b)]
-        weight = np.r_[np.full(len(scales), 1 / options.frame_scale_sigma), np.full(b, 1 / options.focal_sigma)]
-        values = np.r_[self.kept[:, 6] if problem.with_depth else np.zeros(0), self.shared]
-        J = csr_array((weight, (np.arange(len(columns)), columns)), (len(columns), size + b))
-        return weight * values, J
+        k, size = problem.kept_size, problem.num_kept * problem.kept_size
+        sigmas = [options.frame_scale_sigma] * problem.with_depth + [options.zoom_sigma] * options.zoom
+        own = [np.arange(6 + n, size, k) for n in range(len(sigmas))]
+        columns = np.concatenate([*own, size + np.arange(len(self.shared))])
+        sigma = np.r_[np.repeat(sigmas, problem.num_kept), np.full(len(self.shared), options.focal_sigma)]
+        values = np.r_[self.kept[:, 6:].T.ravel(), self.shared]
+        J = csr_array((1 / sigma, (np.arange(len(columns)), columns)), (len(columns), size + len(self.shared)))
+        return values / sigma, J
 
 
 def _columns(matrices: np.ndarray) -> np.ndarray:

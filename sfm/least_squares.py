@@ -136,7 +136,7 @@ class SolverReport:
 
 
 def _knee(knee: np.ndarray | float, rows: slice) -> np.ndarray | float:
-    return knee if isinstance(knee, float) else knee[rows]
+    return knee[rows] if isinstance(knee, np.ndarray) else knee
 
 
 def robust_cost(problem: Problem, x: np.ndarray, units: slice = slice(None)) -> float:
@@ -376,6 +376,38 @@ class NormalEquations:
             coupling += np.einsum("abp,a->bp", part.W_shared, step[size:])
             back.append(part.apply_v_inverse(inner - coupling))
         return step, back
+
+    def quadratic_form(self, at: Evaluation, unit: int, signs: np.ndarray) -> float:
+        """z^T J H^-1 J^T z of the factored system, J the weighted rows of one unit, z (n,) signs of its observations."""
+        problem, k, size = self.problem, self.problem.kept_size, self.size
+        rows_of, loss, knee = problem.losses[unit]
+        g, blocks = np.zeros(len(self.g)), []
+        for rows in _slices(problem):
+            lin = at.linearize(rows)
+            r = lin.residuals[rows_of]
+            z = np.sqrt(loss((r**2).sum(0), _knee(knee, rows))[1]) * signs[rows]
+            for a in range(k):
+                g[a:size:k] += np.bincount(problem.kept_index[rows], (lin.kept[rows_of, a] * z).sum(0), problem.num_kept)
+            g[size:] += np.einsum("rbn,n->b", lin.shared[rows_of], z)
+            blocks.append(np.einsum("ren,n->en", lin.eliminated[rows_of], z))
+        blocks = [part.by_block(values) for part, values in zip(self.parts, blocks, strict=True)]
+        step, inner = self.back_substitute(g, blocks)
+        return float(g @ step + sum(np.sum(a * b) for a, b in zip(blocks, inner, strict=True)))
+
+
+def effective_parameters(problem: Problem, x: np.ndarray, unit: int, probes: int = 8, seed: int = 0) -> float:
+    """How many parameters the residuals of one unit of `problem.losses` decide: tr(H^-1 J^T J), J that unit's rows.
+
+    A stochastic trace (Hutchinson 1990) with the same random signs at every call, so differences between similar
+    problems are far better known than the number itself.
+    """
+    with threadpool_limits(1, "blas"):
+        system = NormalEquations(problem, x)
+        if not system.factor(1e-9):
+            return float("nan")
+        rng = np.random.default_rng(seed)
+        signs = rng.choice([-1.0, 1.0], (probes, len(problem.kept_index)))
+        return float(np.mean([system.quadratic_form(problem.at(x), unit, z) for z in signs]))
 
 
 def _inverse_cholesky(V: np.ndarray) -> np.ndarray:

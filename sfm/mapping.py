@@ -30,8 +30,8 @@ class MappingOptions:
     max_keyframe_gap: int = 8  # frames
     min_tri_angle_deg: float = 1.5  # above it a point is triangulated, below lifted from the prior
     register_error_px: float = 4.0  # inlier threshold of a new frame's pose, px
-    max_reproj_error_sigmas: float = 6.0  # an observation farther off is an outlier
     min_observations: int = 3  # a point is made from and kept with
+    wrong_part: float = 0.25  # of the observations may be wrong; of tracks checked by a person fewer
     growth: float = 1.4  # adjust whenever the frames have grown by this factor
     adjust_iterations: int = 10
     final_iterations: int = 30
@@ -39,13 +39,44 @@ class MappingOptions:
     focal_sigma: float = 0.3  # of log focal length, when refined
 
 
+@dataclass(frozen=True, slots=True)
+class TrackingNoise:
+    """How far tracked positions are off, measured on the shot itself.
+
+    sigma_px: standard deviation of a coordinate of the ordinary observation; knee_px: error beyond which an observation
+    counts less and less; twice that makes it an outlier.
+    """
+
+    sigma_px: float = 1.0
+    knee_px: float = 3.0
+
+    @classmethod
+    def of(cls, scene: Reconstruction, wrong_part: float) -> "TrackingNoise":
+        """From the errors of all observations of existing points, so it does not depend on who was an inlier.
+
+        The knee is where `wrong_part` of the errors lie beyond, and at least 3 sigma: with few tracks, all checked by a
+        person, none can be spared for being less precise than the best.
+        """
+        errors = scene.reprojection_errors()
+        errors = errors[np.isfinite(errors)]
+        # the median length of a 2D Gaussian error is 1.1774 sigma
+        sigma = max(float(np.median(errors)) / 1.1774, 0.02)
+        return cls(sigma, max(3 * sigma, float(np.quantile(errors, 1 - wrong_part))))
+
+    def adjustment(self, **others) -> BundleAdjustmentOptions:
+        """Options of an adjustment that believes in this noise."""
+        return BundleAdjustmentOptions(
+            reproj_sigma_px=self.sigma_px, reproj_knee=self.knee_px / self.sigma_px, **others
+        )
+
+
 def extend(
     seed: Reconstruction,
     priors: DepthPriors,
     options: MappingOptions = MappingOptions(),
     progress: Progress | None = None,
-) -> tuple[Reconstruction, float]:
-    """Register every frame that sees enough points; return the reconstruction and its tracking noise in px.
+) -> tuple[Reconstruction, TrackingNoise]:
+    """Register every frame that sees enough points; return the reconstruction and its tracking noise.
 
     Frames without enough points stay unregistered (NaN), none is invented. The result is adjusted with the depth prior
     at the weight the model claims for itself; `weigh_prior` decides afterwards what it deserves.
@@ -54,11 +85,11 @@ def extend(
     mapper.grow(_keyframes(seed, options))
     mapper.adjust(options.final_iterations)
     mapper.grow(np.ones(seed.tracks.num_frames, bool), adjusting=False)
-    # the first round only has to be good enough to tell outliers, whose slow wandering makes adjusting slow
-    for tolerance in (1e-3, 1e-4):
+    # good enough to tell outliers, whose slow wandering is what makes adjusting slow; the last word comes later
+    for _ in range(2):
         mapper.make_points()
-        mapper.adjust(options.final_iterations, tolerance)
-    return mapper.scene, mapper.sigma_px
+        mapper.adjust(options.final_iterations)
+    return mapper.scene, mapper.noise
 
 
 def _keyframes(seed: Reconstruction, options: MappingOptions) -> np.ndarray:
@@ -85,7 +116,7 @@ class _Mapper:
         self, seed: Reconstruction, priors: DepthPriors, options: MappingOptions, progress: Progress | None
     ):
         self.scene, self.priors, self.options, self.progress = seed, priors, options, progress
-        self.sigma_px = 1.0
+        self.noise = TrackingNoise()
         self.cam_points = seed.camera.at(seed.tracks.frame).cam_from_img(seed.tracks.xy)
         self.by_frame = [seed.tracks.in_frame(i) for i in range(seed.tracks.num_frames)]
 
@@ -172,9 +203,9 @@ class _Mapper:
         points = self._lift(rows)
         triangulated = self._triangulate(rows)
         better = self._angle_deg(rows, triangulated) >= self.options.min_tri_angle_deg
-        better &= self._mean_error(rows, triangulated) <= self._mean_error(rows, points) + self.sigma_px
+        better &= self._mean_error(rows, triangulated) <= self._mean_error(rows, points) + self.noise.sigma_px
         points[better] = triangulated[better]
-        limit = max(3 * self.options.max_reproj_error_sigmas * self.sigma_px, self.options.register_error_px)
+        limit = max(6 * self.noise.knee_px, self.options.register_error_px)
         candidate = replace(scene, points=np.where(wanted[:, None], points, scene.points))
         inliers = scene.inliers.copy()
         error = np.full(len(tracks), np.inf)
@@ -225,37 +256,27 @@ class _Mapper:
         seen = np.bincount(track, minlength=count)
         return np.where(seen > 0, total / np.maximum(seen, 1), np.inf)
 
-    def adjust(self, iterations: int, tolerance: float = 1e-3) -> AdjustmentReport:
+    def adjust(self, iterations: int) -> AdjustmentReport:
         """Adjust, measure the tracking noise anew, tell inliers from outliers, upgrade lifted points."""
-        options = BundleAdjustmentOptions(
-            reproj_sigma_px=self.sigma_px, max_iterations=iterations, refine_focal=self.options.refine_focal,
-            focal_sigma=self.options.focal_sigma, cost_tolerance=tolerance,
+        options = self.noise.adjustment(
+            max_iterations=iterations, cost_tolerance=1e-3, refine_focal=self.options.refine_focal,
+            focal_sigma=self.options.focal_sigma,
         )  # fmt: skip
         self.scene, report = adjust(self.scene, self.priors, options)
         if self.options.refine_focal:
             self.cam_points = self.scene.camera.at(self.scene.tracks.frame).cam_from_img(self.scene.tracks.xy)
-        self.scene, self.sigma_px = filter_observations(
-            self.scene, self.options.max_reproj_error_sigmas, self.options.min_observations
-        )
+        self.scene, self.noise = filter_observations(self.scene, self.options)
         self.scene = with_support(self.scene, self.options.min_tri_angle_deg)
         if self.progress is not None:
             self.progress(self.scene, report.rms_px)
         return report
 
 
-def filter_observations(
-    scene: Reconstruction, max_error_sigmas: float, min_observations: int
-) -> tuple[Reconstruction, float]:
-    """Inliers told anew from outliers, points with too few dropped; and the tracking noise, px per coordinate.
-
-    The noise is the median error of all observations of existing points, so it does not depend on who was an inlier.
-    """
-    errors = scene.reprojection_errors()
-    seen = np.isfinite(errors)
-    # the median length of a 2D Gaussian error is 1.1774 sigma
-    sigma_px = max(float(np.median(errors[seen])) / 1.1774, 0.02)
-    inliers = seen & (np.nan_to_num(errors, nan=np.inf) <= max_error_sigmas * sigma_px)
-    return _drop_weak(replace(scene, inliers=inliers), min_observations), sigma_px
+def filter_observations(scene: Reconstruction, options: MappingOptions) -> tuple[Reconstruction, TrackingNoise]:
+    """Inliers told anew from outliers, points with too few inliers dropped; and the noise that told them."""
+    noise = TrackingNoise.of(scene, options.wrong_part)
+    inliers = np.nan_to_num(scene.reprojection_errors(), nan=np.inf) <= 2 * noise.knee_px
+    return _drop_weak(replace(scene, inliers=inliers), options.min_observations), noise
 
 
 def with_support(scene: Reconstruction, min_tri_angle_deg: float) -> Reconstruction:

@@ -35,7 +35,7 @@ class TrackingOptions:
     flow_window: int = 15
     flow_levels: int = 4
     max_forward_backward_error: float = 1.0
-    patch_radius: int = 8  # the first appearance is a square of 2 r + 1
+    patch_radius: int = 10  # the first appearance is a square of 2 r + 1
     min_correlation: float = 0.8  # with the first appearance, after the affine match
     max_correction: float = 2.0  # refinement may move a flow result this far
     max_missed: int = 3  # frames a track may fail its checks before it ends

@@ -11,6 +11,7 @@ from sfm.geometry.rotation import rotation_from_rotvec
 from sfm.geometry.transform import Rigid3
 
 MIN_POINTS = 6  # a pose from fewer points is one nobody should trust
+MAX_REFINED = 400  # more do not make a start better: the adjustment follows
 
 
 def absolute_pose(
@@ -26,8 +27,9 @@ def absolute_pose(
     if len(points) < MIN_POINTS:
         return None, nobody
     candidates = []
+    some = slice(None, None, max(len(points) // MAX_REFINED, 1))
     if start is not None:
-        candidates.append(refine_absolute_pose(points, cam_points, start, max_error))
+        candidates.append(refine_absolute_pose(points[some], cam_points[some], start, max_error))
     if not candidates or _inliers(points, cam_points, candidates[0], max_error).mean() < 0.5:
         found, rotvec, translation, _ = cv2.solvePnPRansac(
             points, cam_points, np.eye(3), None, reprojectionError=max_error, iterationsCount=500, confidence=0.9999,
@@ -35,7 +37,7 @@ def absolute_pose(
         )  # fmt: skip
         if found:
             ransac = Rigid3.from_rotvec(rotvec.ravel(), translation.ravel())
-            candidates.append(refine_absolute_pose(points, cam_points, ransac, max_error))
+            candidates.append(refine_absolute_pose(points[some], cam_points[some], ransac, max_error))
     scored = [(_inliers(points, cam_points, c, max_error), c) for c in candidates]
     best = max(scored, key=lambda pair: pair[0].sum(), default=(nobody, None))
     if best[0].sum() < max(MIN_POINTS, 0.25 * len(points)):

@@ -1,0 +1,118 @@
+"""What kind of shot is it: static, nodal (the camera only turns), small or large parallax, with or without a zoom?
+
+Models of rising freedom are adjusted to the same observations and compared by the Bayesian information criterion on
+whitened residuals (Schwarz 1978; Torr 2002 for model selection in structure from motion). COLMAP turns a zoom into a
+dolly and noise into a path; a camera that only turned gets no path here.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from sfm.bundle_adjustment import adjust
+from sfm.geometry.transform import Rigid3
+from sfm.mapping import TrackingNoise
+from sfm.prior_weight import thinned
+from sfm.scene import DepthPriors, Reconstruction
+
+logger = logging.getLogger(__name__)
+
+
+class Motion(StrEnum):
+    """What the camera did."""
+
+    STATIC = "static"
+    NODAL = "nodal"
+    SMALL_PARALLAX = "small_parallax"
+    LARGE_PARALLAX = "large_parallax"
+
+
+@dataclass(frozen=True, slots=True)
+class MotionOptions:
+    """How models are compared."""
+
+    max_frames: int = 16  # frames, evenly spaced, on which models are compared
+    max_points: int = 800  # points, evenly spread, on which models are compared
+    iterations: int = 12
+    large_parallax_deg: float = 5.0  # median angle over the tracks
+
+
+@dataclass(frozen=True, slots=True)
+class MotionEvidence:
+    """The verdict and the numbers behind it.
+
+    criterion: BIC of each model, lower is better; parallax_deg: median over the tracks of the free solve; zoom: the
+    focal length changes during the shot.
+    """
+
+    motion: Motion
+    zoom: bool
+    criterion: dict[str, float]
+    parallax_deg: float
+
+
+def classify_motion(
+    scene: Reconstruction, priors: DepthPriors, noise: TrackingNoise, options: MotionOptions = MotionOptions()
+) -> MotionEvidence:
+    """Compare static, nodal, nodal with zoom, and free motion on a mapped scene.
+
+    Limit: a zoom during a moving shot is not told apart from the move; a path much smaller than the scene is called
+    nodal when the tracks cannot tell it from noise.
+    """
+    part = thinned(scene, options.max_frames, options.max_points)
+    frames, points = int(part.registered.sum()), int(part.has_point.sum())
+    observations = int(part.inliers.sum())
+    settings = {"max_iterations": options.iterations, "cost_tolerance": 1e-5}
+    freedom = {
+        "static": 2 * points,
+        "nodal": 2 * points + 3 * (frames - 1),
+        "nodal_zoom": 2 * points + 4 * (frames - 1),
+        "free": 3 * points + 6 * (frames - 1) - 1,
+    }
+    _, free = adjust(part, priors, noise.adjustment(depth_weight=0.1, **settings))
+    turning = without_translation(part)
+    still = replace(turning, cams_from_world=_common_rotation(turning))
+    rotation_only = noise.adjustment(refine_translation=False, **settings)
+    zooming = replace(rotation_only, zoom=not part.camera.batch)
+    cost = {
+        "static": adjust(still, priors, replace(rotation_only, refine_cameras=False))[1].reprojection_cost,
+        "nodal": adjust(turning, priors, rotation_only)[1].reprojection_cost,
+        "nodal_zoom": adjust(turning, priors, zooming)[1].reprojection_cost,
+        "free": free.reprojection_cost,
+    }
+    criterion = {k: 2 * cost[k] + freedom[k] * float(np.log(2 * observations)) for k in cost}
+    best = min(criterion, key=criterion.__getitem__)
+    logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))
+    parallax = float(np.nanmedian(scene.parallax_deg()))
+    if best == "free":
+        motion = Motion.LARGE_PARALLAX if parallax >= options.large_parallax_deg else Motion.SMALL_PARALLAX
+    else:
+        motion = Motion.STATIC if best == "static" else Motion.NODAL
+    return MotionEvidence(motion, best == "nodal_zoom", criterion, parallax)
+
+
+def without_translation(scene: Reconstruction) -> Reconstruction:
+    """The scene with every camera at the median centre, moved to the world's origin, and no point left behind one."""
+    center = np.nanmedian(scene.centers_in_world, axis=0)
+    cams = Rigid3(scene.cams_from_world.rotation, np.zeros_like(scene.cams_from_world.translation))
+    turning = replace(scene, cams_from_world=cams, points=scene.points - center)
+    behind = scene.tracks.track[turning.points_in_cam()[:, 2] <= 0]
+    points = turning.points.copy()
+    points[behind] = np.nan
+    return replace(turning, points=points)
+
+
+def _common_rotation(scene: Reconstruction) -> Rigid3:
+    """Every camera turned like the middle registered one."""
+    frames = np.flatnonzero(scene.registered)
+    middle = scene.cams_from_world.rotation[frames[len(frames) // 2]]
+    rotation = np.where(scene.registered[:, None, None], middle, np.nan)
+    return Rigid3(rotation, scene.cams_from_world.translation)
+
+
+def held_still(scene: Reconstruction) -> Reconstruction:
+    """The scene of a locked-off camera: one pose for every registered frame, at the world's origin."""
+    turning = without_translation(scene)
+    return replace(turning, cams_from_world=_common_rotation(turning))

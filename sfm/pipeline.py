@@ -1,0 +1,180 @@
+"""The whole method on one page: a clip becomes cameras and points.
+
+*Depth-guided sparse structure-from-motion for movies and TV shows*, CVPR 2022, arXiv 2204.02509.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm.bundle_adjustment import AdjustmentReport, adjust
+from sfm.depth import DepthKind, DepthOptions, load, sample_depth
+from sfm.errors import NoSolutionError
+from sfm.geometry.camera import Camera
+from sfm.geometry.transform import Rigid3, Sim3
+from sfm.initialize import InitializeOptions, initialize
+from sfm.mapping import MappingOptions, TrackingNoise, extend, filter_observations, with_support
+from sfm.motion import Motion, MotionEvidence, MotionOptions, classify_motion, held_still, without_translation
+from sfm.prior_weight import PriorWeight, PriorWeightOptions, weigh_prior
+from sfm.scene import DepthPriors, Reconstruction, Tracks
+from sfm.tracking import TrackingOptions, load_masks, track_points
+from sfm.verdict import Verdict, VerdictOptions, judge
+from sfm.video import Shot, Video, VideoOptions, open_video
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FOV_DEG = 50.0  # horizontal; between a phone (65) and a 35 mm lens on Super 35 film (39)
+
+Progress = Callable[[str, float, str], None]  # stage, part done 0..1, what it found so far
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of every stage."""
+
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    depth: DepthOptions = field(default_factory=DepthOptions)
+    initialize: InitializeOptions = field(default_factory=InitializeOptions)
+    mapping: MappingOptions = field(default_factory=MappingOptions)
+    motion: MotionOptions = field(default_factory=MotionOptions)
+    prior_weight: PriorWeightOptions = field(default_factory=PriorWeightOptions)
+    verdict: VerdictOptions = field(default_factory=VerdictOptions)
+    refine_focal: bool = False  # refine a focal length that was given; one that was not always is
+    max_iterations: int = 40  # of the last adjustment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SolveReport:
+    """What happened, stage by stage, and whether to trust it."""
+
+    verdict: Verdict
+    reasons: list[str]
+    motion: MotionEvidence
+    noise: TrackingNoise
+    prior_weight: PriorWeight
+    adjustment: AdjustmentReport
+    focal_given: bool
+    prior_given: bool
+
+
+def reconstruct(
+    clip: str | Path | Video,
+    depth: Any = "none",
+    camera: Camera | None = None,
+    options: Options = Options(),
+    *,
+    depth_kind: DepthKind = "depth",
+    video: VideoOptions = VideoOptions(),
+    masks: str | Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Reconstruction, SolveReport, Shot]:
+    """Solve a shot: a movie file, a folder of frames or a pattern like `shot.%04d.exr`.
+
+    depth: a folder of maps, any `DepthModel`, a callable `(frames (n, h, w, 3) uint8) -> (n, h', w')`, or "none".
+    camera: the intrinsics if known (then fixed unless `options.refine_focal`); else a 50-degree lens is refined.
+    masks: a folder of images, black where nothing may be tracked. Raises an `SfmError` that says what to do.
+    """
+    tell = progress or (lambda stage, part, text: None)
+    footage = clip if isinstance(clip, Video) else open_video(clip, video)
+    model = load(depth, depth_kind)
+    mask = load_masks(masks, footage) if masks is not None else None
+    report_tracks = lambda frame, alive: tell("tracking", frame / len(footage), f"{alive:,} points")  # noqa: E731
+    tracks = track_points(footage, options.tracking, mask, report_tracks)
+    tell("depth", 0.0, "reading the prior")
+    priors = sample_depth(model, footage, tracks, options.depth) if model is not None else None
+    options = replace(options, mapping=replace(options.mapping, wrong_part=0.25))
+    shot = footage.shot
+    if camera is not None and (camera.width, camera.height) != (shot.width, shot.height):
+        raise ValueError(f"camera: got {camera.width}x{camera.height}, expected the plate's {shot.width}x{shot.height}")
+    size = (shot.width, shot.height)
+    reconstruction, report = _solve(tracks, priors, camera, size, options, tell)
+    return reconstruction, report, shot
+
+
+def reconstruct_tracks(
+    tracks: Tracks,
+    priors: DepthPriors | None,
+    camera: Camera,
+    options: Options = Options(mapping=MappingOptions(wrong_part=0.03)),
+    progress: Progress | None = None,
+) -> tuple[Reconstruction, SolveReport]:
+    """Solve from the waist: your own tracks and depth at their observations, for people with their own tracker.
+
+    The camera's distortion is taken out of the tracks first. Without priors every point starts equally deep.
+    """
+    tell = progress or (lambda stage, part, text: None)
+    return _solve(tracks, priors, camera, (camera.width, camera.height), options, tell)
+
+
+def _solve(
+    tracks: Tracks, priors: DepthPriors | None, camera: Camera | None, size: tuple[int, int], options: Options, tell: Progress
+) -> tuple[Reconstruction, SolveReport]:
+    """Right of the waist: nobody sees a pixel here."""
+    focal_given, prior_given = camera is not None, priors is not None
+    lens = camera or Camera.from_fov_deg(DEFAULT_FOV_DEG, *size)
+    refine_focal = options.refine_focal or not focal_given
+    mapping = replace(options.mapping, refine_focal=refine_focal)
+    ideal = tracks.undistorted(lens)
+    priors = priors or DepthPriors.constant(tracks)
+
+    tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
+    seed = initialize(ideal, priors, lens.without_distortion(), options.initialize)
+    grown, noise = extend(seed, priors, mapping, _mapping_progress(tell))
+    tell("adjusting", 0.0, "what kind of shot is it")
+    motion = classify_motion(grown, priors, noise, options.motion)
+    tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
+    priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
+    solved, adjustment = _last_adjustment(grown, priors, noise, motion, weight, refine_focal, options)
+    solved = _finish(solved, tracks, lens, weight, options)
+    tell("adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px")
+    verdict, reasons = judge(solved, motion, focal_given, prior_given, options.verdict)
+    return solved, SolveReport(verdict, reasons, motion, noise, weight, adjustment, focal_given, prior_given)
+
+
+def _mapping_progress(tell: Progress) -> Callable[[Reconstruction, float], None]:
+    def report(scene: Reconstruction, rms_px: float) -> None:
+        done, frames = int(scene.registered.sum()), len(scene.registered)
+        tell("mapping", done / frames, f"{done} of {frames} frames, {int(scene.has_point.sum()):,} points, {rms_px:.2f} px")
+
+    return report
+
+
+def _last_adjustment(
+    grown: Reconstruction, priors: DepthPriors, noise: TrackingNoise, motion: MotionEvidence, weight: PriorWeight,
+    refine_focal: bool, options: Options,
+) -> tuple[Reconstruction, AdjustmentReport]:  # fmt: skip
+    """The whole shot as the kind of shot it is: a camera that only turns gets no path."""
+    settings = noise.adjustment(
+        depth_weight=weight.weight, refine_focal=refine_focal, max_iterations=options.max_iterations, cost_tolerance=1e-5
+    )
+    if motion.motion is Motion.NODAL:
+        # without parallax the tracks say nothing of depth, so the prior cannot contradict them
+        held = replace(settings, depth_weight=max(1.0, weight.weight), refine_translation=False)
+        if motion.zoom:
+            held = replace(held, zoom=True, refine_focal=False)
+        return adjust(without_translation(grown), priors, held)
+    if motion.motion is Motion.STATIC:
+        return adjust(held_still(grown), priors, replace(settings, depth_weight=1.0, refine_cameras=False, refine_focal=False))
+    return adjust(grown, priors, settings)
+
+
+def _finish(solved: Reconstruction, tracks: Tracks, lens: Camera, weight: PriorWeight, options: Options) -> Reconstruction:
+    """World on the first registered camera, the plate's own tracks and lens back in, the last word on outliers."""
+    if not solved.registered.any():
+        raise NoSolutionError("no frame could be registered: see --verbose for what was tried")
+    solved, _ = filter_observations(solved, options.mapping)
+    solved = with_support(solved, options.mapping.min_tri_angle_deg)
+    first = solved.cams_from_world[int(np.flatnonzero(solved.registered)[0])]
+    solved = solved.transform(Sim3(np.ones(()), first.rotation, first.translation))
+    # exact, so that a reader who looks for the identity finds it
+    rotation, translation = solved.cams_from_world.rotation.copy(), solved.cams_from_world.translation.copy()
+    frame = int(np.flatnonzero(solved.registered)[0])
+    rotation[frame], translation[frame] = np.eye(3), 0.0
+    camera = replace(solved.camera, distortion=lens.distortion)
+    return replace(
+        solved, cams_from_world=Rigid3(rotation, translation), camera=camera, tracks=tracks, depth_sigma=weight.depth_sigma
+    )

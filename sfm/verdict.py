@@ -1,0 +1,112 @@
+"""PASS, REVIEW or FAIL, with the reasons in words. A small reprojection error alone is never enough.
+
+Thresholds after the customs of matchmovers (Fusion's manual, ScreenSkills' standard for matchmove artists), in px of an
+HD frame, 1920 wide.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from sfm.motion import Motion, MotionEvidence
+from sfm.scene import Reconstruction
+
+
+class Verdict(StrEnum):
+    """Use it, look at it first, or do not use it."""
+
+    PASS = "PASS"  # noqa: S105
+    REVIEW = "REVIEW"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictOptions:
+    """Where PASS ends and where FAIL begins. px are HD-equivalent: error * 1920 / width."""
+
+    pass_rms_px: float = 0.5
+    review_rms_px: float = 1.0
+    max_frame_rms_px: float = 1.0
+    min_tracks: int = 15  # inliers in every frame
+    min_cells: int = 4  # of the frame's nine, with inliers
+    min_inlier_part: float = 0.6
+    min_registered_part: float = 0.5  # fewer frames FAIL
+
+
+def judge(
+    reconstruction: Reconstruction,
+    motion: MotionEvidence,
+    focal_given: bool,
+    prior_given: bool,
+    options: VerdictOptions = VerdictOptions(),
+) -> tuple[Verdict, list[str]]:
+    """The verdict and why. PASS needs every check to hold; a FAIL reason outweighs all else."""
+    to_hd = 1920 / reconstruction.camera.width
+    fail, review = [], []
+    missing = int((~reconstruction.registered).sum())
+    if missing:
+        part = 1 - missing / len(reconstruction.registered)
+        (review if part >= options.min_registered_part else fail).append(f"{missing} frames have no camera")
+    rms = reconstruction.rms_px() * to_hd
+    if not rms <= options.review_rms_px:
+        fail.append(f"RMS {rms:.2f} px (HD) is above {options.review_rms_px:g}")
+    elif rms > options.pass_rms_px:
+        review.append(f"RMS {rms:.2f} px (HD) is above {options.pass_rms_px:g}")
+    worst = np.nanmax(frame_rms_px(reconstruction)) * to_hd
+    if worst > options.max_frame_rms_px:
+        review.append(f"the worst frame has RMS {worst:.2f} px (HD)")
+    tracks, cells = _coverage(reconstruction)
+    if tracks < options.min_tracks:
+        review.append(f"a frame has only {tracks} good tracks; {options.min_tracks} are asked for")
+    if cells < options.min_cells:
+        review.append(f"a frame has tracks in only {cells} of its 9 cells")
+    inlier_part = _inlier_part(reconstruction)
+    if inlier_part < options.min_inlier_part:
+        review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
+    review += _unknowns(motion, focal_given, prior_given)
+    if fail:
+        return Verdict.FAIL, fail + review
+    return (Verdict.REVIEW, review) if review else (Verdict.PASS, [f"RMS {rms:.2f} px (HD), every frame has a camera"])
+
+
+def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool) -> list[str]:
+    """What no residual shows."""
+    reasons = []
+    if not focal_given:
+        reasons.append("the focal length was not given; it is estimated from the tracks and unchecked")
+    if motion.motion is Motion.SMALL_PARALLAX and not prior_given:
+        reasons.append("little parallax and no depth prior: the depth of the scene is weakly known")
+    if motion.motion in (Motion.NODAL, Motion.STATIC):
+        what = "only turns" if motion.motion is Motion.NODAL else "does not move"
+        if not prior_given:
+            reasons.append(f"the camera {what} and there is no depth prior: the depth of the points is unknown")
+    if motion.zoom:
+        reasons.append("the focal length changes during the shot (zoom)")
+    return reasons
+
+
+def frame_rms_px(reconstruction: Reconstruction) -> np.ndarray:
+    """RMS reprojection error of each frame's inliers, (frames,) px; NaN without any."""
+    frame, errors = reconstruction.tracks.frame, reconstruction.reprojection_errors()
+    use = reconstruction.inliers & np.isfinite(errors)
+    count = np.bincount(frame[use], minlength=len(reconstruction.registered))
+    total = np.bincount(frame[use], errors[use] ** 2, len(reconstruction.registered))
+    return np.sqrt(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def _coverage(reconstruction: Reconstruction) -> tuple[int, int]:
+    """Fewest inliers and fewest occupied cells of nine over the registered frames."""
+    tracks, camera = reconstruction.tracks, reconstruction.camera
+    use = reconstruction.inliers & reconstruction.registered[tracks.frame]
+    cell = np.clip(tracks.xy[use] * 3 // np.array([camera.width, camera.height]), 0, 2).astype(int)
+    counts = np.zeros((len(reconstruction.registered), 9), int)
+    np.add.at(counts, (tracks.frame[use], cell[:, 1] * 3 + cell[:, 0]), 1)
+    counts = counts[reconstruction.registered]
+    return (int(counts.sum(1).min()), int((counts > 0).sum(1).min())) if len(counts) else (0, 0)
+
+
+def _inlier_part(reconstruction: Reconstruction) -> float:
+    """Inliers among the observations of registered frames, tracks that never got a point included."""
+    seen = reconstruction.registered[reconstruction.tracks.frame]
+    return float(reconstruction.inliers[seen].mean()) if seen.any() else 0.0

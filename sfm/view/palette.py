@@ -1,0 +1,81 @@
+"""Colours that mean something: the plate's own, depth near red to far blue, residual green to red, what holds a point.
+
+Turbo after Mikhailov 2019; the residual scale is fixed, so that pictures of different shots compare.
+"""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from sfm.scene import Reconstruction, Support
+
+ColorMode = Literal["plate", "depth", "residual", "support"]
+COLOR_MODES: tuple[ColorMode, ...] = ("plate", "depth", "residual", "support")
+
+MAX_RESIDUAL_PX = 2.0  # red from here on, yellow at half of it
+BACKGROUND = np.array([28, 31, 36], dtype=np.uint8)
+DARKEST = 90  # brightest channel of the darkest point drawn in the plate's colours
+UNKNOWN = np.array([120, 120, 120], dtype=np.uint8)
+PATH = np.array([255, 196, 77], dtype=np.uint8)
+TRIANGULATED = np.array([77, 182, 255], dtype=np.uint8)
+HELD_BY_PRIOR = np.array([255, 166, 64], dtype=np.uint8)
+
+
+def point_colors(reconstruction: Reconstruction, mode: ColorMode) -> np.ndarray:
+    """RGB of every track (tracks, 3) uint8, grey where nothing is known of it."""
+    if mode == "plate":
+        return _legible(reconstruction.tracks.colors)
+    if mode == "depth":
+        first = int(np.argmax(reconstruction.registered))
+        depth = reconstruction.cams_from_world[first].apply(reconstruction.points)[:, 2]
+        return depth_colors(depth, depth_limits(depth))
+    if mode == "residual":
+        return residual_colors(track_rms_px(reconstruction))
+    colors = np.tile(UNKNOWN, (reconstruction.tracks.num_tracks, 1))
+    colors[reconstruction.support == Support.TRIANGULATED] = TRIANGULATED
+    colors[reconstruction.support == Support.PRIOR] = HELD_BY_PRIOR
+    return colors
+
+
+def track_rms_px(reconstruction: Reconstruction) -> np.ndarray:
+    """Root mean square reprojection error of each track's inliers, (tracks,) px, NaN without any."""
+    errors = reconstruction.reprojection_errors()
+    used = reconstruction.inliers & np.isfinite(errors)
+    track, count = reconstruction.tracks.track[used], reconstruction.tracks.num_tracks
+    length = np.bincount(track, minlength=count)
+    squared = np.bincount(track, errors[used] ** 2, count)
+    return np.sqrt(np.divide(squared, length, out=np.full(count, np.nan), where=length > 0))
+
+
+def depth_limits(depth: np.ndarray) -> tuple[float, float]:
+    """Nearest and farthest depth worth a colour of their own: the 2nd and 98th per cent of the positive ones."""
+    positive = depth[np.isfinite(depth) & (depth > 0)]
+    if not len(positive):
+        return 1.0, 2.0
+    near, far = np.quantile(positive, [0.02, 0.98])
+    return float(near), float(max(far, 1.01 * near))
+
+
+def depth_colors(depth: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """RGB (n, 3) uint8 of depth (n,): near red, far blue, even steps in log depth; grey where not positive."""
+    known = np.isfinite(depth) & (depth > 0)
+    near, far = limits
+    nearness = np.log(far / np.where(known, depth, far)) / np.log(far / near)
+    level = np.round(255 * np.clip(nearness, 0.1, 0.92)).astype(np.uint8)  # turbo's ends are too dark to see
+    colors = cv2.applyColorMap(level.reshape(-1, 1), cv2.COLORMAP_TURBO).reshape(-1, 3)[:, ::-1]
+    return np.where(known[:, None], colors, UNKNOWN)
+
+
+def residual_colors(error_px: np.ndarray) -> np.ndarray:
+    """RGB (n, 3) uint8 of errors (n,) px: green at 0, yellow at 1, red from 2 on; grey where NaN."""
+    known = np.isfinite(error_px)
+    stop = np.clip(np.where(known, error_px, 0) / MAX_RESIDUAL_PX, 0, 1)
+    channels = [np.interp(stop, [0, 0.5, 1], values) for values in ([60, 250, 235], [200, 205, 60], [90, 60, 50])]
+    return np.where(known[:, None], np.stack(channels, axis=-1).round().astype(np.uint8), UNKNOWN)
+
+
+def _legible(colors: np.ndarray) -> np.ndarray:
+    """The same hues with the shadows lifted off the dark background."""
+    lift = np.maximum(DARKEST - colors.max(axis=1, keepdims=True).astype(int), 0)
+    return (colors + lift).astype(np.uint8)
