@@ -128,6 +128,16 @@ def evaluate(reconstruction: Reconstruction, shot: Shot, ground_truth: GroundTru
     return Measures(coverage=coverage, points=len(points), **measures)
 
 
+def track_rms_px(reconstruction: Reconstruction) -> np.ndarray:
+    """Root mean square reprojection error of each track's inliers, (tracks,) px, NaN without any."""
+    errors = reconstruction.reprojection_errors()
+    used = reconstruction.inliers & np.isfinite(errors)
+    track, count = reconstruction.tracks.track[used], reconstruction.tracks.num_tracks
+    length = np.bincount(track, minlength=count)
+    squared = np.bincount(track, errors[used] ** 2, count)
+    return np.sqrt(np.divide(squared, length, out=np.full(count, np.nan), where=length > 0))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Path:
     """A lens, the cameras of a shot and the frames of it that are compared, in shot order."""
@@ -135,9 +145,6 @@ class _Path:
     camera: Camera
     cams_from_world: Rigid3
     frames: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.frames)
 
     @property
     def poses(self) -> Rigid3:
@@ -184,7 +191,7 @@ def _diameter(centers: np.ndarray) -> float:
 
 def _relative_errors(found: _Path, truth: _Path, nodal: bool) -> dict[str, float]:
     """Errors of the motion between pairs of frames."""
-    first, second = np.triu_indices(len(found), 1)
+    first, second = np.triu_indices(len(found.frames), 1)
     if len(first) > MAX_PAIRS:
         sample = np.random.default_rng(0).choice(len(first), MAX_PAIRS, replace=False)
         first, second = first[sample], second[sample]
@@ -232,7 +239,7 @@ def _insertion_errors(
     placed = _lift(truth, middle, xy * size / map_size, z)
     inserted = _lift(found, middle, xy * size / map_size, scale * z)
     slides = []
-    for k in range(len(found)):
+    for k in range(len(found.frames)):
         true_xy, xy = truth.img_from_world(k, placed), found.img_from_world(k, inserted)
         on_plate = ((true_xy > 0) & (true_xy < size)).all(axis=1) & np.isfinite(xy).all(axis=1)
         slides.append(np.linalg.norm(xy - true_xy, axis=1)[on_plate])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData, PlyElement
 
+from sfm.evaluation import track_rms_px
 from sfm.export.atomic import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
@@ -30,19 +31,18 @@ def write_ply(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> N
     Raises `InputError` when `path` cannot be written.
     """
     tracks = np.flatnonzero(reconstruction.has_point)
-    errors = reconstruction.reprojection_errors()
-    used = reconstruction.inliers & np.isfinite(errors)
-    track, count = reconstruction.tracks.track[used], reconstruction.tracks.num_tracks
-    length = np.bincount(track, minlength=count)
-    squared = np.bincount(track, errors[used] ** 2, count)
-    rmse = np.sqrt(np.divide(squared, length, out=np.full(count, np.nan), where=length > 0))
-
+    used = reconstruction.inliers & reconstruction.registered[reconstruction.tracks.frame]
+    length = np.bincount(reconstruction.tracks.track[used], minlength=reconstruction.tracks.num_tracks)
     vertex = np.zeros(len(tracks), VERTEX)
     for axis, name in enumerate(("x", "y", "z")):
         vertex[name] = reconstruction.points[tracks, axis]
     for channel, name in enumerate(("red", "green", "blue")):
         vertex[name] = reconstruction.tracks.colors[tracks, channel]
-    vertex["track_id"], vertex["track_len"], vertex["rmse_px"] = tracks, length[tracks], rmse[tracks]
+    vertex["track_id"], vertex["track_len"], vertex["rmse_px"] = (
+        tracks,
+        length[tracks],
+        track_rms_px(reconstruction)[tracks],
+    )
     vertex["sigma"], vertex["support"] = reconstruction.point_sigma[tracks], reconstruction.support[tracks]
     with replacing(path) as temporary:
         PlyData([PlyElement.describe(vertex, "vertex")], text=False, byte_order="<").write(temporary)

@@ -13,8 +13,10 @@ from sfm.geometry.transform import Rigid3
 from sfm.scene import Reconstruction
 
 FAR_QUANTILE, FAR_FACTOR = 0.95, 2.0  # points farther than this many times this quantile are not drawn
+TRIM = 0.01  # of the points on each side need not be in the picture
 MAX_FRUSTA = 12  # frusta drawn when nobody says how many
 FRUSTUM_GAP = 0.4  # way from one frustum to the next, in lengths of a frustum
+MEAN_Y_WEIGHT = 0.01  # against the mean square of the x axes along down: about 6 degrees of pan
 VIEW_DOWN_DEG, VIEW_ASIDE_DEG = 16.0, -20.0  # the observer's axes, turned from the first camera's
 FILL = 0.92  # of the picture, the rest is margin
 PLATE_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -24,16 +26,15 @@ PLATE_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 class Layout:
     """A reconstruction laid out for drawing, in its own world.
 
-    shown (tracks,) bool: points drawn; depth: median depth of them before the first camera; first: index of the first
-    registered frame; frusta (n, 8, 2, 3): edges of the frusta, their frames in frustum_frames (n,); path (m, 2, 3):
-    steps of the camera from frame to frame, none across a frame without a camera.
+    shown (tracks,) bool: points drawn; depth: median distance of them from the first camera; level: where the first
+    camera stands, its horizon levelled (x right, y down, z forward); frusta (n, 8, 2, 3): edges of the frusta; path
+    (m, 2, 3): steps of the camera from frame to frame, none across a frame without a camera.
     """
 
-    first: int
     shown: np.ndarray
     depth: float
+    level: Rigid3
     frusta: np.ndarray
-    frustum_frames: np.ndarray
     path: np.ndarray
 
 
@@ -47,11 +48,10 @@ def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None) ->
     registered = np.flatnonzero(reconstruction.registered)
     if not len(registered):
         raise InputError("the reconstruction has no registered frame: there is nothing to draw")
-    first = int(registered[0])
-    in_first = reconstruction.cams_from_world[first].apply(reconstruction.points)
-    distance = np.linalg.norm(in_first, axis=1)
+    cams_from_world = reconstruction.cams_from_world[registered]
+    centers = cams_from_world.centers_in_world
+    distance = np.linalg.norm(reconstruction.points - centers[0], axis=1)
     has_point = reconstruction.has_point
-    centers = reconstruction.centers_in_world[registered]
     extent = float(np.linalg.norm(np.ptp(centers, axis=0)))
     shown = has_point.copy()
     if has_point.any():
@@ -60,32 +60,51 @@ def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None) ->
 
     # at least seen, at most a tenth of the scene, and between the two no longer than the path they stand on
     size = float(np.clip(0.5 * extent, 0.06 * depth, 0.1 * depth))
-    every = frustum_every or _spaced(reconstruction.cams_from_world[registered], size)
+    every = frustum_every or _spaced(cams_from_world, size)
     frames = np.unique([*registered[::every], registered[-1]])
     step = np.flatnonzero(np.diff(registered) == 1)
     return Layout(
-        first=first,
         shown=shown,
         depth=depth,
+        level=_levelled(cams_from_world),
         frusta=_frustum_edges(reconstruction, frames, size),
-        frustum_frames=frames,
         path=np.stack([centers[step], centers[step + 1]], axis=1),
     )
 
 
 def viewpoint(reconstruction: Reconstruction, layout: Layout, aspect: float, fov_deg: float) -> Rigid3:
-    """`cam_from_world` of an observer behind, above and beside the first camera, as near as shows everything laid out.
+    """`cam_from_world` of an observer behind, above and beside the path, as near as shows what is laid out.
 
     aspect: width over height of the picture; fov_deg: its vertical field of view.
     """
-    first_from_world = reconstruction.cams_from_world[layout.first]
-    turn = rotation_from_rotvec(np.radians([VIEW_DOWN_DEG, 0, 0])) @ rotation_from_rotvec(
-        np.radians([0, VIEW_ASIDE_DEG, 0])
-    )
-    rotation = turn @ first_from_world.rotation
-    scene = np.concatenate([reconstruction.points[layout.shown], layout.frusta.reshape(-1, 3)]) @ rotation.T
+    down, aside = np.radians([VIEW_DOWN_DEG, VIEW_ASIDE_DEG])
+    turn = rotation_from_rotvec([down, 0, 0]) @ rotation_from_rotvec([0, aside, 0])
+    rotation = turn @ layout.level.rotation
+    points = reconstruction.points[layout.shown] @ rotation.T
+    if len(points):
+        low, high = np.quantile(points, [TRIM, 1 - TRIM], axis=0)
+        points = points[((points >= low) & (points <= high)).all(axis=1)]
+    scene = np.concatenate([points, layout.frusta.reshape(-1, 3) @ rotation.T])
     eye = _nearest_eye(scene, np.tan(np.radians(fov_deg) / 2) * np.array([aspect, 1.0]) * FILL)
     return Rigid3(rotation, -eye)
+
+
+def _levelled(cams_from_world: Rigid3) -> Rigid3:
+    """The first camera without its tilt and roll.
+
+    People hold cameras level: down is what all the cameras' x axes stand square on. Where they hardly turn that leaves
+    it open, and the mean of their y axes decides.
+    """
+    x, y = cams_from_world.rotation[:, 0], cams_from_world.rotation[:, 1]
+    mean_y = y.mean(axis=0) / np.linalg.norm(y.mean(axis=0))
+    down = np.linalg.eigh(MEAN_Y_WEIGHT * np.outer(mean_y, mean_y) - x.T @ x / len(x))[1][:, -1]
+    down *= np.sign(down @ mean_y)
+    right = np.cross(down, cams_from_world.rotation[0, 2])
+    if np.linalg.norm(right) < 0.2:  # it looks straight up or down: there is no forward to level
+        return cams_from_world[0]
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, down, np.cross(right, down)])
+    return Rigid3(rotation, -rotation @ cams_from_world[0].centers_in_world)
 
 
 def tubes(segments: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:

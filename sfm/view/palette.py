@@ -8,6 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from sfm.evaluation import track_rms_px
 from sfm.scene import Reconstruction, Support
 
 ColorMode = Literal["plate", "depth", "residual", "support"]
@@ -15,9 +16,10 @@ COLOR_MODES: tuple[ColorMode, ...] = ("plate", "depth", "residual", "support")
 
 MAX_RESIDUAL_PX = 2.0  # red from here on, yellow at half of it
 BACKGROUND = np.array([28, 31, 36], dtype=np.uint8)
-DARKEST = 90  # brightest channel of the darkest point drawn in the plate's colours
+DARKEST = 110  # brightest channel of the darkest point drawn in the plate's colours
 UNKNOWN = np.array([120, 120, 120], dtype=np.uint8)
-PATH = np.array([255, 196, 77], dtype=np.uint8)
+FRUSTUM = np.array([255, 196, 77], dtype=np.uint8)
+PATH = np.array([255, 110, 64], dtype=np.uint8)
 TRIANGULATED = np.array([77, 182, 255], dtype=np.uint8)
 HELD_BY_PRIOR = np.array([255, 166, 64], dtype=np.uint8)
 
@@ -36,16 +38,6 @@ def point_colors(reconstruction: Reconstruction, mode: ColorMode) -> np.ndarray:
     colors[reconstruction.support == Support.TRIANGULATED] = TRIANGULATED
     colors[reconstruction.support == Support.PRIOR] = HELD_BY_PRIOR
     return colors
-
-
-def track_rms_px(reconstruction: Reconstruction) -> np.ndarray:
-    """Root mean square reprojection error of each track's inliers, (tracks,) px, NaN without any."""
-    errors = reconstruction.reprojection_errors()
-    used = reconstruction.inliers & np.isfinite(errors)
-    track, count = reconstruction.tracks.track[used], reconstruction.tracks.num_tracks
-    length = np.bincount(track, minlength=count)
-    squared = np.bincount(track, errors[used] ** 2, count)
-    return np.sqrt(np.divide(squared, length, out=np.full(count, np.nan), where=length > 0))
 
 
 def depth_limits(depth: np.ndarray) -> tuple[float, float]:

@@ -20,14 +20,14 @@ from sfm.errors import MissingDependencyError, SfmError, UsageError
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 from sfm.view.layout import lay_out, tubes, viewpoint
-from sfm.view.palette import BACKGROUND, COLOR_MODES, PATH, ColorMode, point_colors
+from sfm.view.palette import BACKGROUND, COLOR_MODES, FRUSTUM, PATH, ColorMode, point_colors
 from sfm.view.picture import write_png
 
 log = logging.getLogger(__name__)
 
 FOV_DEG = 45.0  # vertical field of view of the observer
 OVERSAMPLING = 2  # screenshots are rendered this many times larger and shrunk: smooth lines and points
-TUBE_RADIUS = 0.0015  # of lines, in depths of the scene; many drivers draw OpenGL's own lines a pixel thin
+PATH_WIDTH, FRUSTUM_WIDTH = 4.0, 2.0  # px as first seen; tubes, as many drivers draw OpenGL's own lines one pixel thin
 KEYS = "P points   T path   F frusta   C colour   +/- point size   R reset view   Q quit"
 LAYERS = {"P": "points", "T": "path", "F": "frusta"}
 
@@ -41,7 +41,7 @@ class ViewOptions:
     path: bool = True
     frusta: bool = True
     frustum_every: int | None = None  # frames between frusta; None: where the camera has moved or turned enough
-    point_size: float = 4.0  # px
+    point_size: float = 5.0  # px
     width: int = 1600  # px
     height: int = 900  # px
 
@@ -54,7 +54,7 @@ def show(reconstruction: Reconstruction, shot: Shot, options: ViewOptions = View
     """
     if sys.platform.startswith("linux") and not _display_answers():
         raise UsageError("no display to open a window on; render a picture instead: sfm view OUT --screenshot FILE.png")
-    window = _Window(reconstruction, options, f"{shot.name}   |   {KEYS}", options.width, options.height, visible=True)
+    window = _Window(reconstruction, options, f"{shot.name}   |   {KEYS}", visible=True)
     window.run()
 
 
@@ -66,8 +66,7 @@ def screenshot(
     Raises `InputError` where `path` is unwritable or there is no camera to look from, `MissingDependencyError` without
     Open3D, `SfmError` where Open3D cannot render.
     """
-    width, height = OVERSAMPLING * options.width, OVERSAMPLING * options.height
-    window = _Window(reconstruction, options, shot.name, width, height, visible=False)
+    window = _Window(reconstruction, options, shot.name, magnify=OVERSAMPLING, visible=False)
     rgb = window.picture()
     window.close()
     write_png(path, cv2.resize(rgb, (options.width, options.height), interpolation=cv2.INTER_AREA))
@@ -77,7 +76,7 @@ class _Window:
     """One Open3D window: layers that come and go, a colour mode, a viewpoint to return to."""
 
     def __init__(
-        self, reconstruction: Reconstruction, options: ViewOptions, title: str, width: int, height: int, visible: bool
+        self, reconstruction: Reconstruction, options: ViewOptions, title: str, magnify: int = 1, *, visible: bool
     ):
         self._o3d = _import_open3d()
         self._reconstruction = reconstruction
@@ -85,13 +84,15 @@ class _Window:
         self._color_by: ColorMode = options.color_by
         self._visualizer = self._o3d.visualization.VisualizerWithKeyCallback()
         with self._o3d.utility.VerbosityContextManager(self._o3d.utility.VerbosityLevel.Error), _runtime_folder():
-            created = self._visualizer.create_window(title, width, height, visible=visible)
+            created = self._visualizer.create_window(
+                title, magnify * options.width, magnify * options.height, visible=visible
+            )
         if not created:
             raise SfmError(
                 f"Open3D {self._o3d.__version__} cannot render on this machine: 0.20 renders without a display, older "
                 "ones need one (or xvfb-run)"
             )
-        self._layers = self._build_layers()
+        self._layers = self._build_layers(options)
         self._shown = set(self._layers)
         for layer in self._layers.values():
             self._visualizer.add_geometry(layer)  # all of them first: the clipping planes come from what was added
@@ -100,7 +101,7 @@ class _Window:
                 self.toggle(name)
         render = self._visualizer.get_render_option()
         render.background_color = BACKGROUND / 255
-        render.point_size = options.point_size * height / options.height
+        render.point_size = magnify * options.point_size
         render.light_on = False
         self.reset_view()
 
@@ -155,21 +156,27 @@ class _Window:
 
         self._visualizer.register_key_callback(ord(key), pressed)
 
-    def _build_layers(self) -> dict:
+    def _build_layers(self, options: ViewOptions) -> dict:
         o3d, layout = self._o3d, self._layout
         points = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(self._reconstruction.points[layout.shown]))
         points.colors = self._point_colors()
-        return {"points": points, "path": self._tubes(layout.path), "frusta": self._tubes(layout.frusta)}
+        in_view = viewpoint(self._reconstruction, layout, options.width / options.height, FOV_DEG).apply(layout.frusta)
+        px = 2 * np.tan(np.radians(FOV_DEG) / 2) * np.median(in_view[..., 2]) / options.height
+        return {
+            "points": points,
+            "path": self._tubes(layout.path, 0.5 * PATH_WIDTH * px, PATH),
+            "frusta": self._tubes(layout.frusta, 0.5 * FRUSTUM_WIDTH * px, FRUSTUM),
+        }
 
     def _point_colors(self):
         colors = point_colors(self._reconstruction, self._color_by)[self._layout.shown]
         return self._o3d.utility.Vector3dVector(colors / 255)
 
-    def _tubes(self, segments: np.ndarray):
-        vertices, triangles = tubes(segments.reshape(-1, 2, 3), TUBE_RADIUS * self._layout.depth)
+    def _tubes(self, segments: np.ndarray, radius: float, color: np.ndarray):
+        vertices, triangles = tubes(segments.reshape(-1, 2, 3), radius)
         utility = self._o3d.utility
         mesh = self._o3d.geometry.TriangleMesh(utility.Vector3dVector(vertices), utility.Vector3iVector(triangles))
-        return mesh.paint_uniform_color(PATH / 255)
+        return mesh.paint_uniform_color(color / 255)
 
 
 def _import_open3d():
