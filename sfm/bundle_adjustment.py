@@ -36,6 +36,7 @@ class BundleAdjustmentOptions:
     """What is minimised and how."""
 
     reproj_sigma_px: float = 0.5  # standard deviation of a tracked position
+    track_weight: np.ndarray | None = None  # (tracks,) factor on the robust cost of each track; None: all alike
     reproj_loss: LossName = "cauchy"
     reproj_knee: float = 3.0  # in sigmas
     depth_weight: float = 1.0  # factor on the information of the depth prior; 0 leaves the depth term out
@@ -119,6 +120,9 @@ class _ShotProblem:
         self.num_kept, self.num_eliminated = len(self.frames), len(self.tracks)
         self.eliminated_size = 3
         self.xy = tracks.xy[self.use].T
+        weight = np.ones(tracks.num_tracks) if options.track_weight is None else options.track_weight
+        self.root_weight = np.sqrt(weight)[tracks.track[self.use]]
+        self.inverse_sigma = self.root_weight / options.reproj_sigma_px
         self._set_depth(priors)
         self._set_lens()
         self._set_gauge()
@@ -127,10 +131,10 @@ class _ShotProblem:
     def _set_depth(self, priors: DepthPriors | None) -> None:
         """Depth rows: each point counts as one measurement however long it is seen, for a network repeats itself."""
         options = self.options
-        self.with_depth = priors is not None and options.depth_weight > 0
+        self.with_depth = priors is not None and bool(options.depth_weight > 0)
         self.log_scale, self.log_zoom = 6, 6 + self.with_depth  # where a frame's block holds them
         self.kept_size = 6 + self.with_depth + options.zoom
-        self.losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee),)
+        self.losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee * self.root_weight),)
         if not self.with_depth:
             return
         depth, sigma = priors.depth[self.use], priors.sigma[self.use]
@@ -248,7 +252,7 @@ class _ShotProblem:
     def _point_sigma(self, x: np.ndarray) -> np.ndarray:
         """Standard deviation of each point's log depth, cameras held fixed."""
         lin = self.at(x).linearize(slice(None))
-        weights = self.losses[0][1]((lin.residuals[:2] ** 2).sum(0), self.options.reproj_knee)[1]
+        weights = self.losses[0][1]((lin.residuals[:2] ** 2).sum(0), self.losses[0][2])[1]
         V = np.einsum("ran,rbn,n->nab", lin.eliminated[:2], lin.eliminated[:2], weights, optimize=True)
         starts = np.searchsorted(self.eliminated_index, np.arange(self.num_eliminated))
         V = np.add.reduceat(V, starts, axis=0)
@@ -290,7 +294,7 @@ class _Evaluation:
     def residuals(self, rows: slice) -> np.ndarray:
         """Whitened residuals: rows x, y (and log depth) of a slice of the observations."""
         _, _, in_cam, (r, _, _) = self._project(rows)
-        r = r / self.problem.options.reproj_sigma_px
+        r = r * self.problem.inverse_sigma[rows]
         return np.concatenate([r, self._log_depth(in_cam, rows)[0][None]]) if self.problem.with_depth else r
 
     def linearize(self, rows: slice) -> Linearization:
@@ -299,7 +303,8 @@ class _Evaluation:
         R, rotated, in_cam, (r, by_cam_point, by_focal) = self._project(rows)
         count, n = 3 if problem.with_depth else 2, r.shape[1]
         residuals, J = np.empty((count, n)), np.zeros((count, 3, n))
-        residuals[:2], J[:2] = r / problem.options.reproj_sigma_px, by_cam_point / problem.options.reproj_sigma_px
+        inverse_sigma = problem.inverse_sigma[rows]
+        residuals[:2], J[:2] = r * inverse_sigma, by_cam_point * inverse_sigma
         if problem.with_depth:
             residuals[2], J[2, 2] = self._log_depth(in_cam, rows)
         by_kept, shared = np.zeros((count, k, n)), np.zeros((count, problem.num_shared, n))
@@ -313,9 +318,9 @@ class _Evaluation:
         if problem.with_depth:
             by_kept[2, problem.log_scale] = -problem.depth_weight[rows]
         if problem.options.zoom:
-            by_kept[:2, problem.log_zoom] = by_focal / problem.options.reproj_sigma_px
+            by_kept[:2, problem.log_zoom] = by_focal * inverse_sigma
         if problem.num_shared:
-            shared[:2, 0] = by_focal / problem.options.reproj_sigma_px
+            shared[:2, 0] = by_focal * inverse_sigma
         by_point = np.zeros((count, 3, n))
         if problem.options.refine_points:
             basis = self._chart_basis()[:, :, problem.eliminated_index[rows]]

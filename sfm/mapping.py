@@ -19,6 +19,8 @@ from sfm.scene import DepthPriors, Reconstruction, Support
 
 logger = logging.getLogger(__name__)
 
+_BELIEVED_AFTER = 5  # sightings
+
 Progress = Callable[[Reconstruction, float], None]  # reconstruction so far, RMS px
 
 
@@ -32,6 +34,8 @@ class MappingOptions:
     register_error_px: float = 4.0  # inlier threshold of a new frame's pose, px
     min_observations: int = 3  # a point is made from and kept with
     wrong_part: float = 0.25  # of the observations may be wrong; of tracks checked by a person fewer
+    weigh_tracks: bool = True  # tracks that err more count less; false for the few that a person checked
+    edge_relief: float = 0.1  # range of log depth under its patch at which a track is worth half
     growth: float = 1.4  # adjust whenever the frames have grown by this factor
     adjust_iterations: int = 10
     final_iterations: int = 30
@@ -39,34 +43,48 @@ class MappingOptions:
     focal_sigma: float = 0.3  # of log focal length, when refined
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TrackingNoise:
     """How far tracked positions are off, measured on the shot itself.
 
     sigma_px: standard deviation of a coordinate of the ordinary observation; knee_px: error beyond which an observation
-    counts less and less; twice that makes it an outlier.
+    counts less and less, and twice that makes it an outlier; track_weight (tracks,): what a track is worth beside an
+    ordinary one, at most 1.
     """
 
-    sigma_px: float = 1.0
-    knee_px: float = 3.0
+    sigma_px: float
+    knee_px: float
+    track_weight: np.ndarray
 
     @classmethod
-    def of(cls, scene: Reconstruction, wrong_part: float) -> "TrackingNoise":
+    def unknown(cls, scene: Reconstruction) -> "TrackingNoise":
+        """Before anything is measured."""
+        return cls(1.0, 3.0, np.ones(scene.tracks.num_tracks))
+
+    @classmethod
+    def of(cls, scene: Reconstruction, relief: np.ndarray, options: MappingOptions) -> "TrackingNoise":
         """From the errors of all observations of existing points, so it does not depend on who was an inlier.
 
-        The knee is where `wrong_part` of the errors lie beyond, and at least 3 sigma: with few tracks, all checked by a
-        person, none can be spared for being less precise than the best.
+        The knee is where `wrong_part` of the errors lie beyond, within 3 to 5 sigma: with few tracks, all checked by a
+        person, none can be spared for being less precise than the best. relief (observations,) as in `DepthPriors`.
         """
-        errors = scene.reprojection_errors()
-        errors = errors[np.isfinite(errors)]
+        errors, track, count = scene.reprojection_errors(), scene.tracks.track, scene.tracks.num_tracks
+        known = np.isfinite(errors)
         # the median length of a 2D Gaussian error is 1.1774 sigma
-        sigma = max(float(np.median(errors)) / 1.1774, 0.02)
-        return cls(sigma, max(3 * sigma, float(np.quantile(errors, 1 - wrong_part))))
+        sigma = max(float(np.median(errors[known])) / 1.1774, 0.02)
+        knee = float(np.clip(np.quantile(errors[known], 1 - options.wrong_part), 3 * sigma, 5 * sigma))
+        # a track's own variance, drawn towards the ordinary one by as many sightings as it takes to believe it
+        square = np.bincount(track[known], np.minimum(errors[known], 2 * knee) ** 2, count) / (2 * sigma**2)
+        seen = np.bincount(track[known], minlength=count)
+        own = (square + _BELIEVED_AFTER) / (seen + _BELIEVED_AFTER) if options.weigh_tracks else np.ones(count)
+        # the patch of a track at a depth edge follows both sides: too consistent to show as noise, but worth little
+        step = np.bincount(track, relief, count) / np.maximum(scene.tracks.lengths, 1)
+        return cls(sigma, knee, 1 / (np.maximum(own, 1.0) + (step / options.edge_relief) ** 2))
 
     def adjustment(self, **others) -> BundleAdjustmentOptions:
         """Options of an adjustment that believes in this noise."""
         return BundleAdjustmentOptions(
-            reproj_sigma_px=self.sigma_px, reproj_knee=self.knee_px / self.sigma_px, **others
+            reproj_sigma_px=self.sigma_px, reproj_knee=self.knee_px / self.sigma_px, track_weight=self.track_weight, **others
         )
 
 
@@ -116,7 +134,7 @@ class _Mapper:
         self, seed: Reconstruction, priors: DepthPriors, options: MappingOptions, progress: Progress | None
     ):
         self.scene, self.priors, self.options, self.progress = seed, priors, options, progress
-        self.noise = TrackingNoise()
+        self.noise = TrackingNoise.unknown(seed)
         self.cam_points = seed.camera.at(seed.tracks.frame).cam_from_img(seed.tracks.xy)
         self.by_frame = [seed.tracks.in_frame(i) for i in range(seed.tracks.num_frames)]
 
@@ -265,16 +283,18 @@ class _Mapper:
         self.scene, report = adjust(self.scene, self.priors, options)
         if self.options.refine_focal:
             self.cam_points = self.scene.camera.at(self.scene.tracks.frame).cam_from_img(self.scene.tracks.xy)
-        self.scene, self.noise = filter_observations(self.scene, self.options)
+        self.scene, self.noise = filter_observations(self.scene, self.priors.relief, self.options)
         self.scene = with_support(self.scene, self.options.min_tri_angle_deg)
         if self.progress is not None:
             self.progress(self.scene, report.rms_px)
         return report
 
 
-def filter_observations(scene: Reconstruction, options: MappingOptions) -> tuple[Reconstruction, TrackingNoise]:
+def filter_observations(
+    scene: Reconstruction, relief: np.ndarray, options: MappingOptions
+) -> tuple[Reconstruction, TrackingNoise]:
     """Inliers told anew from outliers, points with too few inliers dropped; and the noise that told them."""
-    noise = TrackingNoise.of(scene, options.wrong_part)
+    noise = TrackingNoise.of(scene, relief, options)
     inliers = np.nan_to_num(scene.reprojection_errors(), nan=np.inf) <= 2 * noise.knee_px
     return _drop_weak(replace(scene, inliers=inliers), options.min_observations), noise
 

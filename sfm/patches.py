@@ -2,6 +2,7 @@
 
 Inverse compositional Lucas-Kanade (Baker and Matthews 2004, section 3.2.2) with an affine warp; gain and offset of the
 brightness are projected out of the steepest-descent images (Hager and Belhumeur 1998).
+A patch across a depth edge follows a bit of both sides; its halves then want to move apart, which tells it from a good one.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 
 _MAX_ITERATIONS = 6
 _CONVERGED_PX = 0.02
+_PER_TRACK = ("template", "descent", "inverse_hessian", "halves", "affine")
 _PART = 256  # patches matched together: a part stays in the cache
 
 
@@ -20,33 +22,33 @@ class Patches:
     """Squares of n tracks as they first appeared, with all that matching needs precomputed.
 
     template (n, p) of zero mean and unit norm; norm (n,) its contrast; descent (n, 6, p) steepest-descent images,
-    orthogonal to brightness changes; inverse_hessian (n, 6, 6); affine (n, 2, 2) current warp from first appearance.
+    orthogonal to brightness changes; inverse_hessian (n, 6, 6); halves (n, 8, p) takes what is left of a match to the
+    shifts (x, y) its left, right, upper and lower half ask for; affine (n, 2, 2) current warp from first appearance.
     """
 
     radius: int
     template: np.ndarray
     descent: np.ndarray
     inverse_hessian: np.ndarray
+    halves: np.ndarray
     affine: np.ndarray
 
     def __len__(self) -> int:
         return len(self.template)
 
     def __getitem__(self, keep: np.ndarray) -> "Patches":
-        return Patches(
-            self.radius, self.template[keep], self.descent[keep], self.inverse_hessian[keep], self.affine[keep]
-        )
+        return Patches(self.radius, *(getattr(self, name)[keep] for name in _PER_TRACK))
 
     @classmethod
     def empty(cls, radius: int) -> "Patches":
         """No patch yet."""
         p = (2 * radius + 1) ** 2
-        zeros = (np.zeros((0, *shape), np.float32) for shape in ((p,), (6, p), (6, 6), (2, 2)))
+        zeros = (np.zeros((0, *shape), np.float32) for shape in ((p,), (6, p), (6, 6), (8, p), (2, 2)))
         return cls(radius, *zeros)
 
     def joined(self, other: "Patches") -> "Patches":
         """These patches and then the other's."""
-        pairs = ((getattr(self, k), getattr(other, k)) for k in ("template", "descent", "inverse_hessian", "affine"))
+        pairs = ((getattr(self, name), getattr(other, name)) for name in _PER_TRACK)
         return Patches(self.radius, *(np.concatenate(pair) for pair in pairs))
 
     @classmethod
@@ -65,58 +67,86 @@ class Patches:
         hessian += 1e-4 * np.einsum("nii->n", hessian)[:, None, None] / 6 * np.diag([1, 1, *[radius**2 / 3] * 4])
         inverse = np.linalg.inv(hessian).astype(np.float32)
         affine = np.broadcast_to(np.eye(2, dtype=np.float32), (len(xy), 2, 2)).copy()
-        return cls(radius, template, descent, inverse, affine)
+        halves = _half_shifts(np.stack([gx, gy], axis=1) / norm[:, None, None], u[0], v[0])
+        return cls(radius, template, descent, inverse, halves, affine)
 
     def refine(
         self, image: np.ndarray, xy: np.ndarray, active: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Match each active track's first appearance near xy (n, 2) in a float32 image.
 
-        Returns refined positions (n, 2), affine warps (n, 2, 2) and the correlation reached (n,), -1 where not active
-        or where the match ran away.
+        Returns refined positions (n, 2), affine warps (n, 2, 2), the correlation reached (n,), -1 where not active or
+        where the match ran away, and the split (n,): px by which opposite halves want to move apart.
         """
         xy, affine, correlation = xy.astype(np.float32), self.affine.copy(), np.full(len(xy), -1.0)
+        split = np.zeros(len(xy))
         parts = np.array_split(np.flatnonzero(active), max(active.sum() // _PART, 1))
         with ThreadPoolExecutor() as pool:  # NumPy and OpenCV leave the interpreter lock while they work
             matches = list(pool.map(lambda part: self[part]._match(image, xy[part]), parts))
         for part, match in zip(parts, matches, strict=True):
-            xy[part], affine[part], correlation[part] = match
-        return xy, affine, correlation
+            xy[part], affine[part], correlation[part], split[part] = match
+        return xy, affine, correlation, split
 
-    def _match(self, image: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _match(self, image: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """`refine` for all of these patches, in one thread."""
-        affine, correlation = self.affine.copy(), np.full(len(xy), -1.0)
+        affine, lost = self.affine.copy(), np.zeros(len(xy), bool)
         u, v = _offsets(self.radius)
         todo, left = np.arange(len(xy)), self
         for _ in range(_MAX_ITERATIONS):
             if not len(todo):
                 break
             A, p = affine[todo], xy[todo]
-            x = p[:, :1] + A[:, 0, :1] * u + A[:, 0, 1:] * v
-            y = p[:, 1:] + A[:, 1, :1] * u + A[:, 1, 1:] * v
-            seen, _ = _normalised(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
-            correlation[todo] = np.einsum("np,np->n", seen, left.template)
-            gradient = left.descent @ (seen - left.template)[:, :, None]
+            gradient = left.descent @ (_seen(image, p, A, u, v) - left.template)[:, :, None]
             step = (left.inverse_hessian @ gradient)[:, :, 0]
             change = np.eye(2, dtype=np.float32) + step[:, 2:].reshape(-1, 2, 2)
             determinant = change[:, 0, 0] * change[:, 1, 1] - change[:, 0, 1] * change[:, 1, 0]
             sane = (determinant > 0.5) & (determinant < 2) & (np.abs(step[:, :2]) < self.radius).all(1)
-            correlation[todo[~sane]] = -1.0
+            lost[todo[~sane]] = True
             change[~sane], step[~sane] = np.eye(2), 0
             affine[todo] = A @ np.linalg.inv(change)
             moved = (affine[todo] @ step[:, :2, None])[:, :, 0]
             xy[todo] = p - moved
             moving = sane & (np.linalg.norm(moved, axis=1) > _CONVERGED_PX)
             todo, left = todo[moving], left[moving]
+        seen = _seen(image, xy, affine, u, v)
         scale = np.linalg.det(affine)
-        correlation[(scale < 0.3) | (scale > 3.0)] = -1.0
-        return xy, affine, correlation
+        lost |= (scale < 0.3) | (scale > 3.0)
+        correlation = np.where(lost, -1.0, np.einsum("np,np->n", seen, self.template))
+        shifts = (self.halves @ (seen - self.template)[:, :, None]).reshape(-1, 2, 2, 2)
+        split = np.linalg.norm(shifts[:, :, 0] - shifts[:, :, 1], axis=2).max(1)
+        return xy, affine, correlation, split
 
 
 def _offsets(radius: int) -> tuple[np.ndarray, np.ndarray]:
     side = np.arange(-radius, radius + 1, dtype=np.float32)
     u, v = np.meshgrid(side, side)
     return u.reshape(1, -1), v.reshape(1, -1)
+
+
+def _seen(image: np.ndarray, xy: np.ndarray, affine: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The image under warped patches, (n, p), normalised."""
+    x = xy[:, :1] + affine[:, 0, :1] * u + affine[:, 0, 1:] * v
+    y = xy[:, 1:] + affine[:, 1, :1] * u + affine[:, 1, 1:] * v
+    return _normalised(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))[0]
+
+
+def _half_shifts(gradient: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Least-squares shift (x, y) of the left, right, upper and lower half, (n, 8, p), from gradients (n, 2, p).
+
+    Zero for a pair of halves when one of them has too little texture to say.
+    """
+    rows, clear = [], []
+    total = (gradient**2).sum((1, 2))
+    for half in (u < 0, u > 0, v < 0, v > 0):
+        A = gradient * half
+        H = A @ A.transpose(0, 2, 1) + 1e-9 * np.eye(2, dtype=np.float32)
+        clear.append(np.linalg.eigvalsh(H)[:, 0] > 0.02 * total)
+        G = np.linalg.solve(H, A)
+        rows.append(np.where(half, G - (G.sum(2) / half.sum())[:, :, None], 0.0))  # blind to brightness
+    shifts = np.stack(rows, axis=1)
+    shifts[:, :2] *= (clear[0] & clear[1])[:, None, None, None]
+    shifts[:, 2:] *= (clear[2] & clear[3])[:, None, None, None]
+    return shifts.reshape(len(gradient), 8, -1).astype(np.float32)
 
 
 def _at(image: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:

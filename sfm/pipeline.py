@@ -85,9 +85,10 @@ def reconstruct(
     report_tracks = lambda frame, alive: tell("tracking", frame / len(footage), f"{alive:,} points")  # noqa: E731
     tracks = track_points(footage, options.tracking, mask, report_tracks)
     tell("depth", 0.0, "reading the prior")
-    priors = sample_depth(model, footage, tracks, options.depth) if model is not None else None
-    options = replace(options, mapping=replace(options.mapping, wrong_part=0.25))
     shot = footage.shot
+    patch = options.tracking.patch_radius * max(1.0, shot.width / options.tracking.working_width)
+    sampling = replace(options.depth, edge_radius_px=patch)
+    priors = sample_depth(model, footage, tracks, sampling) if model is not None else None
     if camera is not None and (camera.width, camera.height) != (shot.width, shot.height):
         raise ValueError(f"camera: got {camera.width}x{camera.height}, expected the plate's {shot.width}x{shot.height}")
     size = (shot.width, shot.height)
@@ -99,7 +100,7 @@ def reconstruct_tracks(
     tracks: Tracks,
     priors: DepthPriors | None,
     camera: Camera,
-    options: Options = Options(mapping=MappingOptions(wrong_part=0.03)),
+    options: Options = Options(mapping=MappingOptions(wrong_part=0.05, weigh_tracks=False)),
     progress: Progress | None = None,
 ) -> tuple[Reconstruction, SolveReport]:
     """Solve from the waist: your own tracks and depth at their observations, for people with their own tracker.
@@ -129,7 +130,7 @@ def _solve(
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
     priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
     solved, adjustment = _last_adjustment(grown, priors, noise, motion, weight, refine_focal, options)
-    solved = _finish(solved, tracks, lens, weight, options)
+    solved = _finish(solved, priors, tracks, lens, weight, options)
     tell("adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px")
     verdict, reasons = judge(solved, motion, focal_given, prior_given, options.verdict)
     return solved, SolveReport(verdict, reasons, motion, noise, weight, adjustment, focal_given, prior_given)
@@ -162,11 +163,13 @@ def _last_adjustment(
     return adjust(grown, priors, settings)
 
 
-def _finish(solved: Reconstruction, tracks: Tracks, lens: Camera, weight: PriorWeight, options: Options) -> Reconstruction:
+def _finish(
+    solved: Reconstruction, priors: DepthPriors, tracks: Tracks, lens: Camera, weight: PriorWeight, options: Options
+) -> Reconstruction:
     """World on the first registered camera, the plate's own tracks and lens back in, the last word on outliers."""
     if not solved.registered.any():
         raise NoSolutionError("no frame could be registered: see --verbose for what was tried")
-    solved, _ = filter_observations(solved, options.mapping)
+    solved, _ = filter_observations(solved, priors.relief, options.mapping)
     solved = with_support(solved, options.mapping.min_tri_angle_deg)
     first = solved.cams_from_world[int(np.flatnonzero(solved.registered)[0])]
     solved = solved.transform(Sim3(np.ones(()), first.rotation, first.translation))

@@ -3,7 +3,8 @@
 A network's depth is wrong smoothly, thousands of points at once, so its own sigma says little about what it does to the
 cameras; the reprojection error of the adjusted shot does say it. The prior is released step by step (warm starts) and the
 weight kept at which the shot would best predict new observations: reprojection cost plus the number of parameters the
-tracks alone had to decide, counted by their serial correlation (Akaike 1974; Mallows 1973 for the discrepancy rule).
+tracks alone had to decide, counted by their serial correlation (Mallows 1973, Akaike 1974). The prior is never believed
+more than the independent measurements its errors show it to hold: a few dozen a shot, however many points it is read at.
 """
 
 import logging
@@ -20,22 +21,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PriorWeightOptions:
-    """The weights tried."""
+    """The weights tried. Weight 1: every point's depth is one independent measurement of the sigma the prior claims."""
 
     weight: float | None = None  # fixed by the user; None: estimated
-    ladder: tuple[float, ...] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.01)  # strongest first; 1: one measurement a point
+    ladder: tuple[float, ...] = (0.01, 0.1, 0.3, 1.0)  # parts of the information the prior really has, weakest first
+    significance: float = 2.0  # how many parameters' worth of prediction the strongest may lose against the best
     max_frames: int = 24  # frames, evenly spaced, on which weights are compared
     max_points: int = 1000  # points, evenly spread, on which weights are compared
     iterations: int = 8  # a step of the ladder
     min_informed_sigma: float = 0.5  # points known by parallax this much better than the prior tell the prior's sigma
+    assumed_measurements: int = 30  # independent measurements in a network's picture, where they cannot be counted
 
 
 @dataclass(frozen=True, slots=True)
 class PriorWeight:
-    """The weight found and why. evidence: (weight, reprojection cost, parameters decided by tracks) of each step."""
+    """The weight found and why. evidence: (share, reprojection cost, parameters decided by tracks) of each step."""
 
     weight: float
     depth_sigma: float  # relative, re-estimated over the shot
+    measurements: float  # independent depth measurements the prior is worth, over all points
     correlation: float  # how many successive errors of a track count as one
     evidence: tuple[tuple[float, float, float], ...] = ()
 
@@ -48,27 +52,30 @@ def weigh_prior(
     Limit: the choice is global; a prior right on the walls and wrong on the floor gets one weight.
     """
     if options.weight == 0 or not np.isfinite(priors.depth).any():
-        return priors, PriorWeight(0.0, float("nan"), 1.0)
+        return priors, PriorWeight(0.0, float("nan"), 0.0, 1.0)
     part = thinned(scene, options.max_frames, options.max_points)
-    part, _ = adjust(part, priors, noise.adjustment(depth_weight=0.01, max_iterations=options.iterations, cost_tolerance=1e-5))
-    sigma = _estimate_sigma(part, priors, options)
+    weak = noise.adjustment(depth_weight=0.01, max_iterations=options.iterations, cost_tolerance=1e-5)
+    part, _ = adjust(part, priors, weak)
+    sigma, measurements = _estimate_errors(part, priors, options)
     priors = replace(priors, sigma=priors.sigma * (sigma / np.nanmedian(priors.sigma)))
     correlation = _serial_correlation(part)
     if options.weight is not None:
-        return priors, PriorWeight(options.weight, sigma, correlation)
-    evidence, scores = [], []
-    for weight in options.ladder[::-1]:
+        return priors, PriorWeight(options.weight, sigma, measurements, correlation)
+    evidence = []
+    for share in options.ladder:
+        weight = float(share * measurements) / int(part.has_point.sum())
         settings = noise.adjustment(depth_weight=weight, max_iterations=options.iterations, cost_tolerance=1e-5)
         part, report = adjust(part, priors, settings)
-        decided = reprojection_evidence(part, priors, settings)
-        evidence.append((weight, report.reprojection_cost, decided))
-        scores.append(report.reprojection_cost + correlation * decided)
-        logger.info("depth weight %g: reprojection cost %.1f, %.1f parameters left to the tracks", *evidence[-1])
-        if scores[-1] > min(scores) + 3 * correlation:
-            break  # it only gets worse
-    best = evidence[int(np.nanargmin(scores))][0]
-    logger.info("depth sigma %.3f, weight %g, errors correlated over %.1f sightings", sigma, best, correlation)
-    return priors, PriorWeight(best, sigma, correlation, tuple(evidence))
+        evidence.append((share, report.reprojection_cost, reprojection_evidence(part, priors, settings)))
+        logger.info("depth prior x %g: reprojection cost %.1f, %.1f parameters left to the tracks", *evidence[-1])
+    score = np.array([cost + correlation * decided for _, cost, decided in evidence])
+    share = max(e[0] for e, s in zip(evidence, score, strict=True) if s <= score.min() + options.significance * correlation)
+    weight = float(share * measurements) / max(int(scene.has_point.sum()), 1)
+    logger.info(
+        "depth sigma %.3f, worth %.0f measurements; believed x %g; %.1f sightings count as one",
+        sigma, measurements, share, correlation,
+    )  # fmt: skip
+    return priors, PriorWeight(weight, sigma, measurements, correlation, tuple(evidence))
 
 
 def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstruction:
@@ -89,19 +96,43 @@ def _evenly(items: np.ndarray, count: int) -> np.ndarray:
     return items[np.unique(np.rint(np.linspace(0, len(items) - 1, min(count, len(items)))).astype(int))]
 
 
-def _estimate_sigma(scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions) -> float:
-    """Relative error of the prior by MAD, where parallax knows the depth much better than the prior claims to."""
+def _estimate_errors(
+    scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions
+) -> tuple[float, float]:
+    """Relative error of the prior by MAD, and how many independent measurements it is worth.
+
+    Measured where parallax knows the depth much better than the prior claims to; where it does not, the claim stands
+    and the whole picture is taken for `assumed_measurements` measurements.
+    """
     tracks, claimed = scene.tracks, float(np.nanmedian(priors.sigma))
     use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
+    points = len(np.unique(tracks.track[use]))
     informed = use & (scene.point_sigma[tracks.track] < options.min_informed_sigma * claimed)
-    if informed.sum() < 50 or len(np.unique(tracks.track[informed])) < 10:
-        return claimed
+    seen, track = np.unique(tracks.track[informed], return_inverse=True)
+    if len(seen) < max(10, 0.1 * points):
+        return claimed, float(min(points, options.assumed_measurements))
     z = scene.points_in_cam()[informed, 2]
-    error = np.log(z / (priors.depth[informed] * scene.depth_scale[tracks.frame[informed]]))
-    track = tracks.track[informed]
-    per_track = np.bincount(track, error)[np.unique(track)] / np.bincount(track)[np.unique(track)]
-    mad = 1.4826 * float(np.median(np.abs(per_track - np.median(per_track))))
-    return float(np.clip(mad, 0.02, 1.0))
+    log_error = np.log(z / (priors.depth[informed] * scene.depth_scale[tracks.frame[informed]]))
+    count = np.bincount(track)
+    error = np.bincount(track, log_error) / count
+    xy = np.stack([np.bincount(track, tracks.xy[informed][:, k]) / count for k in (0, 1)], axis=1)
+    error -= np.median(error)
+    sigma = float(np.clip(1.4826 * np.median(np.abs(error)), 0.02, 1.0))
+    share = _share(np.clip(error, -3 * sigma, 3 * sigma), xy, scene.camera.width, scene.camera.height)
+    return sigma, max(len(seen) / share, 1.0)
+
+
+def _share(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> float:
+    """Points that are wrong together: variance of the mean of a cell of the picture over that of independent errors.
+
+    One-way analysis of variance on 6 x 4 cells; independent errors give 1.
+    """
+    cell = (np.clip(xy[:, 1] * 4 // height, 0, 3) * 6 + np.clip(xy[:, 0] * 6 // width, 0, 5)).astype(int)
+    count = np.bincount(cell, minlength=24)
+    used = count > 0
+    mean = np.bincount(cell, error, 24)[used] / count[used]
+    between = float((count[used] * (mean - error.mean()) ** 2).sum()) / max(used.sum() - 1, 1)
+    return max(between / max(float(error.var()), 1e-12), 1.0)
 
 
 def _serial_correlation(scene: Reconstruction) -> float:

@@ -108,12 +108,13 @@ class DepthPriors:
 
     depth (observations,): along the camera's z axis, in the model's own unit, NaN where unknown;
     sigma (observations,): relative (of log depth) standard deviation expected of it, NaN where unknown;
-    scale_free: each frame's depth may need its own factor (true of every network, false of a laser scan).
+    relief (observations,): range of log depth under the tracker's patch, 0 where flat or unknown: a patch across a
+    depth edge follows a bit of both sides.
     """
 
     depth: np.ndarray
     sigma: np.ndarray
-    scale_free: bool = True
+    relief: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self):
         depth = frozen_array("depth", self.depth, (None,))
@@ -121,6 +122,8 @@ class DepthPriors:
             raise ValueError("depth: got values zero, negative or infinite, expected positive or NaN")
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "sigma", frozen_array("sigma", self.sigma, depth.shape))
+        relief = self.relief if len(self.relief) else np.zeros(len(depth))
+        object.__setattr__(self, "relief", frozen_array("relief", relief, depth.shape))
 
     @classmethod
     def constant(cls, tracks: Tracks, sigma: float = 0.5) -> "DepthPriors":
@@ -129,7 +132,7 @@ class DepthPriors:
 
     def select(self, keep: np.ndarray) -> "DepthPriors":
         """The priors of the observations where keep (observations,) is true."""
-        return replace(self, depth=self.depth[keep], sigma=self.sigma[keep])
+        return DepthPriors(self.depth[keep], self.sigma[keep], self.relief[keep])
 
 
 class Support(IntEnum):

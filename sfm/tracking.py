@@ -37,6 +37,7 @@ class TrackingOptions:
     max_forward_backward_error: float = 1.0
     patch_radius: int = 10  # the first appearance is a square of 2 r + 1
     min_correlation: float = 0.8  # with the first appearance, after the affine match
+    max_split: float = 0.2  # halves of a patch that want to move apart by more, on average, mark a depth edge
     max_correction: float = 2.0  # refinement may move a flow result this far
     max_missed: int = 3  # frames a track may fail its checks before it ends
     min_length: int = 3  # shorter tracks are dropped
@@ -50,12 +51,14 @@ class _Recorder:
     frame: list[np.ndarray] = field(default_factory=list)
     track: list[np.ndarray] = field(default_factory=list)
     xy: list[np.ndarray] = field(default_factory=list)
+    split: list[np.ndarray] = field(default_factory=list)
     colors: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, frame: int, track: np.ndarray, xy: np.ndarray) -> None:
+    def add(self, frame: int, track: np.ndarray, xy: np.ndarray, split: np.ndarray) -> None:
         self.frame.append(np.full(len(track), frame))
         self.track.append(track)
         self.xy.append(xy.copy())
+        self.split.append(split)
 
 
 def track_points(
@@ -161,7 +164,7 @@ class _Tracker:
         if len(self.ids) >= 20 and survivors.sum() < options.min_survivors * len(self.ids):
             return self._collapse(index, gray, smooth, allowed)
         self.collapsed.clear()
-        refined, affine, correlation = self.patches.refine(smooth, xy, survivors)
+        refined, affine, correlation, split = self.patches.refine(smooth, xy, survivors)
         good = survivors & (correlation >= options.min_correlation)
         good &= np.linalg.norm(refined - xy, axis=1) <= options.max_correction
         if allowed is not None:
@@ -171,7 +174,7 @@ class _Tracker:
         self.patches.affine[good] = affine[good]
         self.xy = np.where(good[:, None], refined, xy).astype(np.float32)
         self.missed = np.where(good, 0, self.missed + 1)
-        self.recorder.add(index, self.ids[good], self._full_resolution(self.xy[good]))
+        self.recorder.add(index, self.ids[good], self._full_resolution(self.xy[good]), split[good])
         self._keep(survivors & (self.missed <= options.max_missed))
         return True
 
@@ -256,7 +259,7 @@ class _Tracker:
         self.ids = np.concatenate([self.ids, ids])
         self.missed = np.concatenate([self.missed, np.zeros(len(xy), int)])
         full = self._full_resolution(xy)
-        self.recorder.add(index, ids, full)
+        self.recorder.add(index, ids, full, np.zeros(len(ids)))
         column, row = np.minimum(full, np.array(image.shape[1::-1]) - 0.5).astype(int).T
         self.recorder.colors.append(image[row, column])
 
@@ -277,16 +280,21 @@ class _Tracker:
             raise NotEnoughTracksError(
                 f"frames {numbers[0]}-{numbers[-1]} have no corner to track: black, out of focus, masked or textureless"
             )
-        frame, track, xy = (np.concatenate(v) for v in (self.recorder.frame, self.recorder.track, self.recorder.xy))
+        recorded = (self.recorder.frame, self.recorder.track, self.recorder.xy, self.recorder.split)
+        frame, track, xy, split = (np.concatenate(values) for values in recorded)
         colors = np.concatenate(self.recorder.colors)
-        long_enough = np.bincount(track, minlength=self.count) >= self.options.min_length
+        length = np.bincount(track, minlength=self.count)
+        long_enough = length >= self.options.min_length
         if long_enough.sum() < 8:
             raise NotEnoughTracksError(
                 f"only {long_enough.sum()} tracks in frames {numbers[0]}-{numbers[-1]} last {self.options.min_length}"
                 " frames; at least 8 are needed: the shot is black, out of focus or has no texture"
             )
-        keep = long_enough[track]
-        renumber = np.cumsum(long_enough) - 1
+        split = np.bincount(track, split, self.count) / np.maximum(length, 1)
+        # grain alone pulls halves apart a little: what is ordinary in this shot is no sign of an edge
+        good = long_enough & (split <= max(self.options.max_split, 1.5 * float(np.median(split[long_enough]))))
+        keep = good[track]
+        renumber = np.cumsum(good) - 1
         return Tracks(
-            frame[keep], renumber[track[keep]], xy[keep], len(self.video), int(long_enough.sum()), colors[long_enough]
+            frame[keep], renumber[track[keep]], xy[keep], len(self.video), int(good.sum()), colors[good]
         )

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from sfm.depth.model import DepthKind, DepthModel
@@ -26,6 +27,7 @@ class DepthOptions:
     """How maps are sampled."""
 
     max_aspect_error: float = 0.02  # a map whose aspect ratio is further off than this belongs to another shot
+    edge_radius_px: float = 10.0  # half side of the square around a keypoint in which the map is searched for an edge
     edge_sigma: float = 0.5  # added (in quadrature) to sigma per unit of log spread between the four neighbours
     min_known: float = 0.05  # below this share of the observations with a depth the model is useless
     warn_unknown: float = 0.2  # above this share of the observations without a depth, say so
@@ -41,12 +43,12 @@ def sample_depth(
     lies outside the plate, or where any of the four neighbours with weight is unknown (zero, negative, not finite or
     above 1e9). Its limit: half a map pixel from the border the nearest pixel's value counts.
 
-    Returns depth and relative sigma of each observation. Raises `InputError` when a map has another aspect ratio than
+    Returns depth, relative sigma and relief of each observation. Raises `InputError` when a map has another aspect ratio than
     the plate, when the maps are fewer or more than the frames, or when almost no observation gets a depth.
     """
     if tracks.num_frames != len(video):
         raise ValueError(f"tracks: got {tracks.num_frames} frames, expected the {len(video)} of the video")
-    depth, spread = np.full(len(tracks), np.nan), np.zeros(len(tracks))
+    depth, spread, relief = np.full(len(tracks), np.nan), np.zeros(len(tracks)), np.zeros(len(tracks))
     by_frame = np.argsort(tracks.frame, kind="stable")
     ends = np.cumsum(np.bincount(tracks.frame, minlength=len(video)))
     for frame, depth_map in enumerate(_one_per_frame(model, video)):
@@ -55,9 +57,10 @@ def sample_depth(
             at = by_frame[ends[frame - 1] if frame else 0 : ends[frame]]
             xy = tracks.xy[at] / (video.shot.width, video.shot.height)
             depth[at], spread[at] = _sample(np.asarray(depth_map), xy, model.kind)
+            relief[at] = _relief(np.asarray(depth_map), xy, options.edge_radius_px / video.shot.width)
     _check_known(model.name, depth, options)
     sigma = np.where(np.isfinite(depth), np.hypot(model.sigma, options.edge_sigma * spread), np.nan)
-    return DepthPriors(depth, sigma)
+    return DepthPriors(depth, sigma, relief)
 
 
 def _one_per_frame(model: DepthModel, video: Video) -> Iterator[np.ndarray | None]:
@@ -105,6 +108,21 @@ def _sample(depth_map: np.ndarray, xy: np.ndarray, kind: DepthKind) -> tuple[np.
     mean = np.where(known, (weight * value).sum(axis=0), np.nan)
     spread = np.log(value.max(axis=0) / value.min(axis=0))
     return (mean if kind == "depth" else 1 / mean), spread
+
+
+def _relief(depth_map: np.ndarray, xy: np.ndarray, radius: float) -> np.ndarray:
+    """Range of the map's logarithm in a square of half side radius (in plate widths) at xy (n, 2), 0..1 over the plate."""
+    size = np.array(depth_map.shape[::-1])
+    depth_map = depth_map.astype(np.float32)
+    valid = (depth_map >= SMALLEST_VALUE) & (depth_map <= LARGEST_VALUE)
+    logs = np.log(np.where(valid, depth_map, 1))
+    side = 2 * int(np.ceil(radius * size[0])) + 1
+    square = np.ones((side, side), np.uint8)
+    highest = cv2.dilate(np.where(valid, logs, -np.inf).astype(np.float32), square)
+    lowest = cv2.erode(np.where(valid, logs, np.inf).astype(np.float32), square)
+    column, row = np.clip(xy * size, 0, size - 1).astype(int).T
+    # where the map knows nothing it shows no edge either
+    return np.maximum(highest[row, column] - lowest[row, column], 0).astype(float)
 
 
 def _check_known(name: str, depth: np.ndarray, options: DepthOptions) -> None:

@@ -1,0 +1,248 @@
+"""The `sfm` command: the only place that reads argv and exits.
+
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 input unreadable, 4 no solution, 130 interrupted. An error is one line on
+stderr; a traceback comes only with --debug. What is heavy is imported by the command that needs it: help is instant.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from sfm.errors import SfmError, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Camera and scene from a movie shot whose camera hardly moves.",
+)
+
+
+class DepthKind(StrEnum):
+    """What depth maps hold."""
+
+    depth = "depth"
+    disparity = "disparity"
+
+
+class Format(StrEnum):
+    """What `export` writes."""
+
+    colmap = "colmap"
+    ply = "ply"
+    tum = "tum"
+
+
+class ColorBy(StrEnum):
+    """What the colour of a point means in `view`."""
+
+    plate = "plate"
+    depth = "depth"
+    residual = "residual"
+    support = "support"
+
+
+Result = Annotated[Path, typer.Argument(metavar="OUT", help="A result of sfm reconstruct, or a COLMAP model.")]
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit with its code."""
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        code = app(args, prog_name="sfm", standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
+    except (KeyboardInterrupt, typer.Abort):
+        code = _complain("interrupted", 130)
+    except BrokenPipeError:  # `sfm evaluate ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        if "--debug" in args:
+            import traceback
+
+            traceback.print_exc()
+        code = _complain(*_explain(error))
+    sys.exit(code or 0)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """What to tell of an error, and the exit code."""
+    if isinstance(error, SfmError):
+        return str(error), error.exit_code
+    message = getattr(error, "format_message", None)
+    if message is not None:  # typer's own, about arguments it cannot read
+        command = getattr(getattr(error, "ctx", None), "command_path", "sfm")
+        return f"{message()} ({command} --help lists what there is)", 2
+    return f"unexpected {type(error).__name__}: {error} (run again with --debug to see where)", 1
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from sfm import __version__
+
+        print(f"sfm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+LENS, DEPTH, FRAMES, TRACKS, RUN = "Lens (fixed when given)", "Depth prior", "Frames", "Tracks", "Run"
+
+
+def _option(panel: str, help: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
+
+
+@app.command()
+def reconstruct(
+    clip: Annotated[str, typer.Argument(metavar="INPUT", help="A movie, a folder of frames, or shot.####.exr")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the result.")],
+    camera: Annotated[str | None, _option(LENS, "In px of the full-size plate.", metavar="FX,FY,CX,CY")] = None,
+    focal_px: Annotated[float | None, _option(LENS, "Focal length in px, centred.", metavar="PX")] = None,
+    focal_mm: Annotated[float | None, _option(LENS, "Focal length; needs --sensor-mm.", metavar="MM")] = None,
+    sensor_mm: Annotated[float | None, _option(LENS, "Width of sensor the plate shows.", metavar="MM")] = None,
+    refine_focal: Annotated[
+        bool, _option(LENS, "Refine what is given; with nothing given, 50 degrees are refined.", "--refine-focal")
+    ] = False,
+    depth: Annotated[str, _option(DEPTH, "A folder with a depth map per frame.", metavar="DIR|none")] = "none",
+    depth_kind: Annotated[DepthKind, _option(DEPTH, "disparity is 1 / depth.")] = DepthKind.depth,
+    depth_weight: Annotated[
+        float | None, _option(DEPTH, "0: only start from it. Default: estimated.", min=0, metavar="W")
+    ] = None,
+    frames: Annotated[str | None, _option(FRAMES, "Plate numbers to solve.", metavar="1001-1072")] = None,
+    step: Annotated[int, _option(FRAMES, "Solve every N-th frame.", min=1, metavar="N")] = 1,
+    fps: Annotated[float | None, _option(FRAMES, "Default: the movie's own, 24 for images.", metavar="FPS")] = None,
+    masks: Annotated[Path | None, _option(TRACKS, "An image per frame; black is not tracked.", metavar="DIR")] = None,
+    max_tracks: Annotated[int | None, _option(TRACKS, "At a time. Default: 2000.", min=8, metavar="N")] = None,
+    tracks: Annotated[Path | None, _option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,
+    seed: Annotated[int, _option(RUN, "The same seed gives the same result.", min=0)] = 0,
+    force: Annotated[bool, _option(RUN, "Replace an older result, once the new one is done.", "--force")] = False,
+    quiet: Annotated[bool, _option(RUN, "Say nothing but errors.", "--quiet")] = False,
+    verbose: Annotated[bool, _option(RUN, "Say what is decided, and why.", "--verbose")] = False,
+    debug: Annotated[bool, _option(RUN, "Say everything; errors with a traceback.", "--debug")] = False,
+) -> None:
+    """Solve a shot: cameras and points from a clip."""
+    if quiet + verbose + debug > 1:
+        raise UsageError("--quiet, --verbose and --debug: choose one")
+    if tracks is not None and (masks is not None or max_tracks is not None):
+        raise UsageError("--tracks: takes the tracker's place, which --masks and --max-tracks are for")
+    asked = {name: value for name, value in locals().items() if name not in ("quiet", "verbose", "debug", "force")}
+    _calm_opencv(debug)
+    from sfm import arguments, console, pipeline, results
+    from sfm.video import VideoOptions, open_video
+
+    arguments.check_lens(camera, focal_px, focal_mm, sensor_mm)
+    options = arguments.options(depth_weight, refine_focal, max_tracks, seed)
+    results.check_output(output, force)
+    told, loudness = console.error_console(), console.loudness(quiet, verbose, debug)
+    with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
+        video = open_video(clip, VideoOptions(frames, step, fps))
+        lens = arguments.lens(video.shot, camera, focal_px, focal_mm, sensor_mm)
+        given: dict[str, Any] = {"depth": depth} | (
+            arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
+        )
+        reconstruction, report, _ = pipeline.reconstruct(
+            video, camera=lens, options=options, depth_kind=depth_kind.value, masks=masks, progress=progress, **given
+        )
+        progress("writing", 0.0, str(output))
+        asked["stages"] = options
+        solve = results.write_result(output, reconstruction, report, video, asked, log=log(), force=force)
+    if not quiet:
+        console.summarize(console.output_console(), solve, str(output))
+        if depth == "none" and tracks is None and (found := arguments.depth_beside(video.shot)):
+            told.print(f"hint: {found} may hold depth maps of this shot: --depth {found}")
+
+
+def _calm_opencv(debug: bool = False) -> None:
+    """Keep OpenCV and its FFmpeg from writing to stderr what our own one-line errors say better."""
+    if not debug:
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        import cv2
+
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@app.command()
+def view(
+    result: Result,
+    screenshot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a PNG instead of opening a window; needs no display.")
+    ] = None,
+    color_by: Annotated[ColorBy, typer.Option(help="What the colour of a point means at first.")] = ColorBy.plate,
+) -> None:
+    """Look at a result: points, camera path and frusta."""
+    from sfm.results import load_model
+    from sfm.view import window
+
+    reconstruction, shot = load_model(result)
+    options = window.ViewOptions(color_by=color_by.value)
+    if screenshot is None:
+        window.show(reconstruction, shot, options)
+    else:
+        window.screenshot(reconstruction, shot, screenshot, options)
+        print(screenshot)
+
+
+@app.command()
+def evaluate(
+    result: Result,
+    truth: Annotated[Path, typer.Argument(metavar="GT.json", help="True cameras.")],
+    true_depth: Annotated[Path | None, typer.Argument(metavar="[DEPTH.npz]", help="True depth.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
+) -> None:
+    """Measure a result against the truth."""
+    from sfm.console import MEASURES
+    from sfm.evaluation import GroundTruth
+    from sfm.evaluation import evaluate as measure
+    from sfm.results import load_model
+
+    measures = measure(*load_model(result), GroundTruth.load(truth, true_depth)).as_dict()
+    if as_json:
+        print(json.dumps(measures))
+        return
+    for name, value in measures.items():
+        if value is not None:
+            print(f"{name:<16}{value:>10}  {MEASURES[name]}")
+
+
+@app.command()
+def export(
+    result: Result,
+    formats: Annotated[list[Format], typer.Option("--format", help="What to write; may be given more than once.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: OUT.")] = None,
+) -> None:
+    """Write a result for another program."""
+    from sfm import export as exporters
+    from sfm.results import load_model
+
+    written = exporters.export(*load_model(result), output or result, [name.value for name in formats])
+    for place in written.values():
+        print(place)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, and what a missing extra would give."""
+    from sfm.doctor import diagnosis
+
+    lines, healthy = diagnosis()
+    print("\n".join(lines))
+    if not healthy:
+        raise typer.Exit(1)

@@ -1,0 +1,230 @@
+"""What the command line shows: progress of the stages, log lines, the summary of a solve.
+
+Progress and messages go to stderr, results to stdout. On a terminal every stage is a bar with what it has found so far;
+elsewhere it is one plain line when it ends.
+"""
+
+import io
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+VERDICT_STYLE = {"PASS": "bold green", "REVIEW": "bold yellow", "FAIL": "bold red"}
+PRODUCED = {
+    "solve.json": "verdict and numbers",
+    "reconstruction.npz": "everything, for sfm view and Python",
+    "sparse/0": "COLMAP model",
+    "points.ply": "coloured points",
+    "trajectory.tum": "camera path",
+    "top_view.png": "the set from above and from the side",
+    "overlay_*.png": "tracks on three plates, by depth and by residual",
+}
+MEASURES = {
+    "coverage": "frames with a camera, %",
+    "points": "tracks with a point",
+    "rpe_rot_deg": "error of the rotation between two frames, mean, degrees",
+    "ate_pct": "error of the camera path, RMS, % of its diameter",
+    "rpe_dir_deg": "error of the direction of motion between two frames, median, degrees",
+    "auc10": "pairs of frames right within 0 to 10 degrees, area under the curve, 1 is best",
+    "focal_err_pct": "error of the focal length, %",
+    "slide_px": "slide of points inserted at their true depth, 95th percentile, px",
+    "slide_med_px": "the same, median, px",
+    "depth_logstd": "spread of the log depth of the points",
+    "path_over_depth": "path of a camera that only turns, over the depth of the scene",
+}
+
+
+class Loudness(IntEnum):
+    """What is told, each level with all before it; the values are logging's."""
+
+    QUIET = logging.ERROR
+    NORMAL = logging.WARNING
+    VERBOSE = logging.INFO
+    DEBUG = logging.DEBUG
+
+
+def loudness(quiet: bool, verbose: bool, debug: bool) -> Loudness:
+    """From the three flags, of which one is set at most."""
+    return Loudness.QUIET if quiet else Loudness.VERBOSE if verbose else Loudness.DEBUG if debug else Loudness.NORMAL
+
+
+def error_console() -> Console:
+    """A console on stderr that neither wraps nor interprets what it is given."""
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def output_console() -> Console:
+    """The same on stdout."""
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def logging_to(console: Console, loudness: Loudness) -> Iterator[Callable[[], str]]:
+    """Show the library's log on a console; yields a function that gives the whole of it as text so far."""
+    text = io.StringIO()
+    record = logging.StreamHandler(text)
+    record.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    record.setLevel(min(loudness, logging.INFO))
+    shown = _ConsoleHandler(console)
+    shown.setLevel(loudness)
+    logger = logging.getLogger("sfm")
+    before = logger.level
+    logger.setLevel(min(loudness, logging.INFO))
+    for handler in (record, shown):
+        logger.addHandler(handler)
+    try:
+        yield text.getvalue
+    finally:
+        logger.setLevel(before)
+        for handler in (record, shown):
+            logger.removeHandler(handler)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log lines between the progress bars: what went wrong is named, the rest is only told."""
+
+    def __init__(self, console: Console):
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            style = "yellow" if record.levelno < logging.ERROR else "red"
+            self.console.print(f"{record.levelname.lower()}: {record.getMessage()}", style=style)
+        else:
+            self.console.print(f"  {record.getMessage()}", style="dim")
+
+
+@contextmanager
+def stages(console: Console, loudness: Loudness) -> Iterator[Callable[[str, float, str], None]]:
+    """Yields `progress(stage, part 0..1, what it found so far)`."""
+    if loudness == Loudness.QUIET:
+        yield lambda stage, part, text: None
+    elif console.is_terminal:
+        yield from _bars(console)
+    else:
+        yield from _lines(console)
+
+
+def _bars(console: Console) -> Iterator[Callable[[str, float, str], None]]:
+    columns = (
+        TextColumn("{task.description:<13}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
+    with Progress(*columns, console=console, refresh_per_second=8) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(stage: str, part: float, text: str) -> None:
+            if stage not in tasks:
+                for task in tasks.values():
+                    bars.update(task, completed=1.0)
+                tasks[stage] = bars.add_task(stage, total=1.0, text=text)
+            bars.update(tasks[stage], completed=part, text=text)
+
+        yield progress
+        for task in tasks.values():
+            bars.update(task, completed=1.0)
+
+
+def _lines(console: Console) -> Iterator[Callable[[str, float, str], None]]:
+    last: dict[str, Any] = {}
+
+    def finish() -> None:
+        if last:
+            seconds = time.monotonic() - last["start"]
+            console.print(f"{last['stage']} {last['text']} ({seconds:.1f} s)")
+
+    def progress(stage: str, part: float, text: str) -> None:
+        if stage != last.get("stage"):
+            finish()
+            last.update(stage=stage, start=time.monotonic())
+        last["text"] = text
+
+    yield progress
+    finish()
+
+
+def summarize(console: Console, solve: dict[str, Any], folder: str) -> None:
+    """The end of a solve: verdict, the numbers in words, what was written."""
+    console.print(solve["verdict"], style=VERDICT_STYLE[solve["verdict"]], end="")
+    console.print("  " + "; ".join(solve["reasons"]))
+    for name, text in (
+        ("frames", _frames(solve)),
+        ("error", f"{solve['rms_px']:.3f} px RMS, {_hd(solve):.2f} px on an HD plate"),
+        ("motion", _motion(solve)),
+        ("lens", _lens(solve)),
+        ("depth prior", _prior(solve)),
+        ("points", _points(solve)),
+        ("written", f"{folder}/"),
+    ):
+        console.print(f"{name:<13}{text}")
+    for name, what in PRODUCED.items():
+        console.print(f"{'':<13}{name:<20}{what}")
+
+
+def _frames(solve: dict[str, Any]) -> str:
+    text = f"{solve['registered']} of {solve['frames']} have a camera"
+    for key, what in (
+        ("unregistered_frames", "none for"),
+        ("unreadable_frames", "unreadable"),
+        ("missing_frames", "missing on disk"),
+    ):
+        if solve[key]:
+            text += f"; {what} {_ranges(solve[key])}"
+    return text
+
+
+def _ranges(numbers: list[int]) -> str:
+    from sfm.footage import frame_ranges
+
+    return frame_ranges(numbers)
+
+
+def _hd(solve: dict[str, Any]) -> float:
+    return solve["rms_px"] * 1920 / solve["camera"]["width"]
+
+
+def _motion(solve: dict[str, Any]) -> str:
+    meaning = {
+        "static": "static: the camera does not move",
+        "nodal": "nodal: the camera only turns",
+        "small_parallax": "small parallax",
+        "large_parallax": "large parallax",
+    }
+    text = meaning[solve["motion"]] + (", with a zoom" if solve["zoom"] else "")
+    angle = solve["parallax_deg"]
+    return text if angle is None else f"{text}; the median track turns by {angle:.2f} degrees"
+
+
+def _lens(solve: dict[str, Any]) -> str:
+    focal = [frame["focal_px"] for frame in solve["per_frame"]]
+    length = f"{focal[0]:.1f} px" if min(focal) == max(focal) else f"{min(focal):.1f} to {max(focal):.1f} px"
+    given = "as given" if solve["camera"]["focal_given"] else "estimated from the tracks, not given"
+    if solve["camera"]["focal_given"] and solve["options"].get("stages", {}).get("refine_focal"):
+        given = "refined from the one given"
+    return f"focal length {length}, {solve['camera']['horizontal_fov_deg']:.1f} degrees across, {given}"
+
+
+def _prior(solve: dict[str, Any]) -> str:
+    prior, sigma = solve["depth_prior"], solve["depth_sigma"]
+    if not prior["given"]:
+        return "none: the scale is arbitrary and distances rest on parallax alone"
+    if not prior["weight"]:
+        return "started the solve, then was left out of it (weight 0)"
+    wrong = "error unknown" if sigma is None else f"off by {100 * sigma:.0f} %"
+    return f"{wrong}, counted as about {prior['measurements']:.0f} measurements (weight {prior['weight']:.3g} a point)"
+
+
+def _points(solve: dict[str, Any]) -> str:
+    points = solve["points"]
+    held = "held by the depth prior" if solve["depth_prior"]["given"] else "of unknown depth"
+    return f"{points['total']:,}: {points['triangulated']:,} triangulated, {points['held_by_prior']:,} {held}"

@@ -1,0 +1,251 @@
+"""The output folder of a solve: written whole or not at all, and read back.
+
+reconstruction.npz  everything, for `load_result`     solve.json      verdict and numbers, for people and farms
+sparse/0            COLMAP model                      overlay_*.png   plates with their tracks, by depth and residual
+points.ply          coloured points                   top_view.png    the set from above and from the side
+trajectory.tum      camera path                       sfm.log         what was done
+"""
+
+import json
+import math
+import platform
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfm import __version__
+from sfm.errors import InputError, UsageError
+from sfm.export import PLACES, export, read_colmap
+from sfm.export.atomic import replacing
+from sfm.footage import DEFAULT_FPS
+from sfm.pipeline import SolveReport
+from sfm.scene import Reconstruction, Support
+from sfm.verdict import frame_rms_px
+from sfm.video import Shot, Video
+from sfm.view.figures import write_top_view
+from sfm.view.overlay import write_overlay
+
+FORMAT_VERSION = 1
+SOLVE, RECONSTRUCTION, LOG = "solve.json", "reconstruction.npz", "sfm.log"
+
+
+def check_output(folder: str | Path, force: bool = False) -> None:
+    """Find out whether a result may be written to a folder, before the work starts; leaves nothing behind.
+
+    Raises `UsageError` where the folder holds anything: with force only where it holds something sfm did not write.
+    Raises `InputError` where it cannot be written.
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        _check_replaceable(folder, force)
+    elif folder.exists():
+        raise UsageError(f"{folder}: is a file; choose a folder for the result")
+    parent = folder.absolute().parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=".sfm-", dir=parent):
+            pass  # permissions alone do not tell: a disk may be full or read-only
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another place") from error
+
+
+def write_result(
+    folder: str | Path,
+    reconstruction: Reconstruction,
+    report: SolveReport,
+    video: Video,
+    options: Mapping[str, Any],
+    *,
+    log: str = "",
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write everything known of a solve and return what `solve.json` says.
+
+    options: what the solve was asked for, to be kept in `solve.json`; log: text of `sfm.log`. The folder appears when
+    all of it is written; with force it takes the place of an older result. Raises as `check_output` does.
+    """
+    folder = Path(folder)
+    check_output(folder, force)
+    with replacing(folder.resolve()) as temporary:  # resolved: a link stays a link, and `.` has a name
+        temporary.mkdir()
+        reconstruction.save(temporary / RECONSTRUCTION)
+        export(reconstruction, video.shot, temporary)
+        write_top_view(reconstruction, video.shot, temporary / "top_view.png")
+        _write_overlays(reconstruction, video, temporary)
+        (temporary / LOG).write_text(log, encoding="utf-8")
+        solve = describe(reconstruction, report, video, options)
+        solve["files"] = sorted([*(file.name for file in temporary.iterdir()), SOLVE])
+        # last, so that a folder with it is complete
+        (temporary / SOLVE).write_text(json.dumps(solve, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return solve
+
+
+def load_result(folder: str | Path) -> tuple[Reconstruction, Shot, dict[str, Any]]:
+    """What `write_result` wrote: the reconstruction, its shot, and what `solve.json` says.
+
+    Raises `InputError` when the folder holds no result.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    if not (folder / SOLVE).is_file():
+        raise InputError(f"{folder}: holds no result of sfm reconstruct (no {SOLVE} in it)")
+    try:
+        solve = json.loads((folder / SOLVE).read_text(encoding="utf-8"))
+        shot = Shot.from_dict(solve["shot"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / SOLVE}: cannot be read ({error}); solve the shot again") from error
+    return Reconstruction.load(folder / RECONSTRUCTION), shot, solve
+
+
+def load_model(folder: str | Path) -> tuple[Reconstruction, Shot]:
+    """A result, or any COLMAP model: in the folder itself, or in `sparse/0` or `0` below it.
+
+    Frames of a COLMAP model have the numbers their names end with, where these rise, and are counted from 1 elsewhere.
+    Raises `InputError` when the folder holds neither.
+    """
+    folder = Path(folder)
+    model = next(
+        (place for place in (folder, folder / PLACES["colmap"], folder / "0") if any(place.glob("images.*"))), None
+    )
+    if (folder / SOLVE).is_file() or model is None:
+        return load_result(folder)[:2]
+    reconstruction, names = read_colmap(model)
+    found = [re.findall(r"\d+", Path(name).stem)[-1:] for name in names]
+    numbers = np.array([int(digits[0]) if digits else -1 for digits in found])
+    if (np.diff(numbers, prepend=-1) <= 0).any():
+        numbers = np.arange(1, len(names) + 1)
+    camera = reconstruction.camera
+    return reconstruction, Shot(folder.name, numbers, names, camera.width, camera.height, DEFAULT_FPS, str(folder))
+
+
+def describe(
+    reconstruction: Reconstruction, report: SolveReport, video: Video, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of `solve.json`: plain numbers, strings and lists; unknown numbers are None. See README.md."""
+    shot, weight = video.shot, report.prior_weight
+    numbers = shot.frame_numbers
+    described = {
+        "format_version": FORMAT_VERSION,
+        "verdict": report.verdict,
+        "reasons": report.reasons,
+        "motion": report.motion.motion,
+        "zoom": report.motion.zoom,
+        "rms_px": reconstruction.rms_px(),
+        "frames": len(video),
+        "registered": reconstruction.registered.sum(),
+        "unregistered_frames": numbers[~reconstruction.registered],
+        "unreadable_frames": numbers[video.unreadable],
+        "missing_frames": shot.missing,
+        "points": {
+            "total": reconstruction.has_point.sum(),
+            "triangulated": (reconstruction.support == Support.TRIANGULATED).sum(),
+            "held_by_prior": (reconstruction.support == Support.PRIOR).sum(),
+        },
+        "parallax_deg": report.motion.parallax_deg,
+        "motion_bic": report.motion.criterion,
+        "depth_sigma": reconstruction.depth_sigma if report.prior_given else None,
+        "depth_prior": {"given": report.prior_given, **asdict(weight)},
+        "camera": _camera(reconstruction, report),
+        "tracking_noise": {"sigma_px": report.noise.sigma_px, "knee_px": report.noise.knee_px},
+        "adjustment": report.adjustment,
+        "per_frame": _per_frame(reconstruction, shot),
+        "shot": shot.as_dict(),
+        "seed": options.get("seed"),
+        "options": dict(options),
+        "versions": _versions(),
+    }
+    return _plain(described)
+
+
+def _check_replaceable(folder: Path, force: bool) -> None:
+    """Complain unless the folder is empty, or holds a result, nothing else, and may be replaced."""
+    there = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    if not there:
+        return
+    if SOLVE not in there:
+        raise UsageError(f"{folder}: holds files that are no result of sfm; choose another output folder")
+    if not force:
+        raise UsageError(f"{folder}: holds a result already; --force replaces it")
+    try:
+        written = set(json.loads((folder / SOLVE).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder / SOLVE}: not written by sfm; choose another output folder") from error
+    if foreign := sorted(there - written):
+        raise UsageError(f"{folder}: holds files sfm did not write ({', '.join(foreign[:3])}); move them away first")
+
+
+def _write_overlays(reconstruction: Reconstruction, video: Video, folder: Path) -> None:
+    """Plates of the first, middle and last frame with a camera."""
+    registered = np.flatnonzero(reconstruction.registered)
+    for frame in np.unique(registered[[0, len(registered) // 2, -1]]).tolist():
+        rgb = video.read(frame)
+        if rgb is None:
+            continue
+        number = int(video.shot.frame_numbers[frame])
+        for color_by in ("depth", "residual"):
+            path = folder / f"overlay_{color_by}_{number:04d}.png"
+            write_overlay(reconstruction, video.shot, rgb, frame, path, color_by)
+
+
+def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, Any]:
+    camera = reconstruction.camera
+    return {
+        "focal_given": report.focal_given,
+        "width": camera.width,
+        "height": camera.height,
+        "principal_point_px": camera.principal_point.reshape(-1, 2)[0],
+        "pixel_aspect": (camera.focal_length[..., 1] / camera.focal_length[..., 0]).reshape(-1)[0],
+        "distortion": camera.distortion,
+        "horizontal_fov_deg": float(np.median(camera.horizontal_fov_deg)),
+    }
+
+
+def _per_frame(reconstruction: Reconstruction, shot: Shot) -> list[dict[str, Any]]:
+    count = len(shot.frame_numbers)
+    used = reconstruction.tracks.frame[reconstruction.inliers]
+    columns = {
+        "frame": shot.frame_numbers,
+        "name": shot.frame_names,
+        "registered": reconstruction.registered,
+        "focal_px": np.broadcast_to(reconstruction.camera.focal_length[..., 0], count),
+        "rms_px": frame_rms_px(reconstruction),
+        "depth_scale": reconstruction.depth_scale,
+        "tracks": np.bincount(used, minlength=count),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _versions() -> dict[str, str]:
+    versions = {"sfm": __version__, "python": platform.python_version()}
+    for package in ("numpy", "scipy", "opencv-python", "opencv-python-headless", "torch"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON: arrays as lists, dataclasses as dicts, what is not finite as None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
