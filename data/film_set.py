@@ -1,14 +1,17 @@
 """A procedural back-lot street for Blender 3.4+: materials, mesh primitives, houses and props.
 
-Everything is generated from a seed; no external asset is read. World axes: x right, y into the set, z up, metres.
+Everything is generated from a seed; no external asset is read. World axes: x right, y into the set, z up.
+Units are metres.
 """
 import math
 import random
+from itertools import pairwise
 
 import bpy
 from mathutils import Matrix, Vector
 
-BRICKS = [((.42, .13, .07), (.25, .07, .04)), ((.50, .36, .20), (.36, .23, .12)), ((.33, .20, .15), (.20, .12, .10))]
+BRICKS = [((.42, .13, .07), (.25, .07, .04)), ((.50, .36, .20), (.36, .23, .12)),
+          ((.33, .20, .15), (.20, .12, .10))]
 PLASTERS = [(.62, .45, .24), (.55, .57, .55), (.60, .33, .24), (.34, .43, .45), (.64, .58, .44)]
 PAINTS = [(.05, .16, .13), (.16, .05, .04), (.06, .10, .22), (.40, .36, .28), (.22, .13, .06)]
 
@@ -25,7 +28,8 @@ def move(x, y, z, rz=0.0, rx=0.0, ry=0.0):
 
 
 class Shader:
-    """A material under construction: a thin layer over its node tree; `uv` is in metres."""
+    """A material under construction; `uv` is in metres, `ambient` adds fill light as a noiseless glow."""
+    ambient = 0.0
 
     def __init__(self, name):
         self.mat = bpy.data.materials.new(name)
@@ -39,9 +43,11 @@ class Shader:
         self.uv = add.outputs[0]
 
     def link(self, out, socket):
+        """Connect an output to an input."""
         self.tree.links.new(out, socket)
 
     def node(self, kind, props=None, inputs=None):
+        """A new node with its properties, and inputs given as values or as sockets."""
         n = self.tree.nodes.new('ShaderNode' + kind)
         for k, v in (props or {}).items():
             setattr(n, k, v)
@@ -52,18 +58,29 @@ class Shader:
                 n.inputs[k].default_value = v
         return n
 
-    def noise(self, scale, lo, hi, stretch=(1, 1, 1), a=.3, b=.7):
+    def noise(self, scale, lo, hi, stretch=(1, 1, 1), a=.3, b=.7, octaves=5.0):
         """Fractal noise mapped from [a, b] to greys lo..hi."""
         vec = self.node('VectorMath', dict(operation='MULTIPLY'), {0: self.uv, 1: stretch}).outputs[0]
-        fac = self.node('TexNoise', None, dict(Vector=vec, Scale=scale, Detail=7.0, Roughness=.68)).outputs['Fac']
+        keys = dict(Vector=vec, Scale=scale, Detail=octaves, Roughness=.68)
+        fac = self.node('TexNoise', None, keys).outputs['Fac']
         keys = {'Value': fac, 'From Min': a, 'From Max': b, 'To Min': lo, 'To Max': hi}
         return self.node('MapRange', None, keys).outputs['Result']
 
     def mix(self, how, fac, c1, c2):
+        """Two colours blended the named way."""
         return self.node('MixRGB', dict(blend_type=how), dict(Fac=fac, Color1=c1, Color2=c2)).outputs[0]
 
-    def finish(self, color, height=None, rough=.85, depth=.012):
+    def finish(self, color, height=None, rough=.85, depth=.012, flat=(.25, .23, .2)):
+        """Wire the surface; bounced light sees only the `flat` colour, which keeps it cheap."""
         self.link(color, self.bsdf.inputs['Base Color'])
+        if self.ambient:
+            self.link(color, self.bsdf.inputs['Emission'])
+            self.bsdf.inputs['Emission Strength'].default_value = self.ambient
+            self.mat.cycles.sample_as_light = False
+        seen = self.node('LightPath').outputs['Is Camera Ray']
+        plain = self.node('BsdfDiffuse', None, dict(Color=rgba(flat)))
+        both = self.node('MixShader', None, {0: seen, 1: plain.outputs[0], 2: self.bsdf.outputs[0]})
+        self.link(both.outputs[0], self.tree.nodes['Material Output'].inputs[0])
         self.bsdf.inputs['Roughness'].default_value = rough
         if height is not None:
             bump = self.node('Bump', None, dict(Strength=.7, Distance=depth, Height=height))
@@ -78,26 +95,27 @@ def tiles(name, c1, c2, gap, w, h, joint=.012, stretch=(1, 1, 1), rough=.85, coa
             'Mortar Size': joint, 'Brick Width': w, 'Row Height': h, 'Mortar Smooth': .2}
     brick = s.node('TexBrick', None, keys)
     color = brick.outputs['Color']
-    fine, coarse = s.noise(9, .45, 1.35, stretch), s.noise(.7, .6, 1.25)
+    fine, coarse = s.noise(9, .45, 1.35, stretch), s.noise(.7, .6, 1.25, octaves=3.0)
     height = s.mix('SUBTRACT', 1.0, fine, brick.outputs['Fac'])
     if coat:
-        bare = s.noise(.9, 0, 1, a=.585, b=.6)
+        bare = s.noise(.9, 0, 1, a=.585, b=.6, octaves=4.0)
         cell = s.node('TexVoronoi', dict(feature='DISTANCE_TO_EDGE'), dict(Vector=s.uv, Scale=1.3)).outputs[0]
         keys = {'Value': cell, 'From Min': .0, 'From Max': .012, 'To Min': .45, 'To Max': 1}
         crack = s.node('MapRange', None, keys).outputs[0]
-        dots = s.noise(26, .35, 1, a=.36, b=.46)
+        dots = s.noise(26, .35, 1, a=.36, b=.46, octaves=2.0)
         skin = s.mix('MULTIPLY', 1.0, s.mix('MULTIPLY', 1.0, rgba(coat), crack), dots)
         color = s.mix('MIX', bare, skin, color)
         height = s.mix('MIX', bare, s.mix('ADD', 1.0, dots, (.6, .6, .6, 1)), height)
     color = s.mix('MULTIPLY', 1.0, s.mix('MULTIPLY', 1.0, color, fine), coarse)
-    return s.finish(color, height, rough)
+    return s.finish(color, height, rough, flat=[.9 * v for v in coat or c2])
 
 
 def grain(name, c, scale=14, stretch=(1, 1, 1), rough=.6, lo=.5, hi=1.3):
     """One colour with worn, speckled grain."""
     s = Shader(name)
     fine = s.noise(scale, lo, hi, stretch)
-    return s.finish(s.mix('MULTIPLY', 1.0, s.mix('MULTIPLY', 1.0, rgba(c), fine), s.noise(2.2, .7, 1.2)), fine, rough)
+    color = s.mix('MULTIPLY', 1.0, s.mix('MULTIPLY', 1.0, rgba(c), fine), s.noise(2.2, .7, 1.2, octaves=2.0))
+    return s.finish(color, fine, rough, flat=c)
 
 
 def stripes(name, c1, c2, pitch):
@@ -115,7 +133,7 @@ def leaves(name, c):
     s = Shader(name)
     isle = s.node('NewGeometry').outputs['Random Per Island']
     color = s.mix('MIX', isle, rgba([v * .35 for v in c]), rgba([min(1, v * 1.6) for v in c]))
-    return s.finish(s.mix('MULTIPLY', 1.0, color, s.noise(30, .6, 1.3)), rough=.5)
+    return s.finish(s.mix('MULTIPLY', 1.0, color, s.noise(30, .6, 1.3)), rough=.5, flat=c)
 
 
 def poster(name, rng, w=72, h=104):
@@ -135,7 +153,7 @@ def poster(name, rng, w=72, h=104):
             size = rng.randrange(2, 6)
             for j in range(row, row + 5):
                 for i in range(x, x + size):
-                    if (i - x) in (0, size - 1) or j in (row, row + 4) and rng.random() < .7:
+                    if (i - x) in (0, size - 1) or (j in (row, row + 4) and rng.random() < .7):
                         pix[j][i] = c
             x += size + rng.choice((1, 1, 3))
     img = bpy.data.images.new(name, w, h)
@@ -167,8 +185,10 @@ class Set:
         self.paint = [grain('paint', c, 12, (1, 4, 1)) for c in PAINTS]
         self.louver = [tiles('louver', c, [v * .8 for v in c], (.01, .01, .01), 5, .055, .01) for c in PAINTS]
         self.iron = grain('iron', (.06, .06, .065), 25, rough=.45)
+        self.amber = grain('amber', (.75, .48, .18), 9, rough=.3)
         self.clay = grain('clay', (.45, .19, .10), 18)
-        self.glass = tiles('pane', (.05, .06, .07), (.14, .13, .11), (.03, .03, .03), .33, .9, .01, (6, .6, 1), .3)
+        self.glass = tiles('pane', (.05, .06, .07), (.14, .13, .11), (.03, .03, .03), .33, .9, .01,
+                           (6, .6, 1), .3)
         self.cloth = [stripes('cloth', a, b, .36) for a, b in (((.55, .07, .05), (.72, .68, .58)),
                       ((.06, .22, .16), (.74, .70, .60)), ((.08, .13, .30), (.70, .62, .42)))]
         self.leaf = [leaves('leaf', c) for c in ((.09, .17, .035), (.13, .20, .06), (.07, .13, .05))]
@@ -176,6 +196,7 @@ class Set:
         self.colors = [grain('color', [rng.uniform(.04, .6) for _ in range(3)], 30) for _ in range(9)]
 
     def mesh(self, mat, verts, faces, uvs, at=None, smooth=False):
+        """An object from vertices, faces and one uv per face corner, placed in the current frame."""
         me = bpy.data.meshes.new('part')
         me.from_pydata(verts, [], faces)
         me.uv_layers.new().data.foreach_set('uv', [v for uv in uvs for v in uv])
@@ -189,13 +210,14 @@ class Set:
     def box(self, mat, size, at):
         """A box of the given size centred on `at` (a position or a matrix)."""
         at = at if isinstance(at, Matrix) else Matrix.Translation(at)
-        verts = [Vector([s * v / 2 for s, v in zip(k, size)]) for k in
-                 ((-1, -1, -1), (1, -1, -1), (1, 1, -1), (-1, 1, -1), (-1, -1, 1), (1, -1, 1), (1, 1, 1), (-1, 1, 1))]
+        ring = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        verts = [Vector((x * size[0], y * size[1], z * size[2])) / 2 for z in (-1, 1) for x, y in ring]
         faces = [(0, 3, 2, 1), (4, 5, 6, 7), (0, 1, 5, 4), (2, 3, 7, 6), (1, 2, 6, 5), (3, 0, 4, 7)]
         axes = [(0, 1), (0, 1), (0, 2), (0, 2), (1, 2), (1, 2)]
         if size[2] > 3 * max(size[0], size[1]):
             axes = [(1, 0), (1, 0), (2, 0), (2, 0), (2, 1), (2, 1)]
-        return self.mesh(mat, verts, faces, [(verts[i][a], verts[i][b]) for f, (a, b) in zip(faces, axes) for i in f], at)
+        uvs = [(verts[i][a], verts[i][b]) for f, (a, b) in zip(faces, axes, strict=True) for i in f]
+        return self.mesh(mat, verts, faces, uvs, at)
 
     def lathe(self, mat, profile, at, n=24):
         """A surface of revolution about z from (radius, height) pairs."""
@@ -204,7 +226,7 @@ class Set:
         verts = [(r * math.cos(a), r * math.sin(a), z) for r, z in profile for a in turn]
         rmax, faces, uvs = max(r for r, _ in profile), [], []
         run = [0.0]
-        for (r0, z0), (r1, z1) in zip(profile, profile[1:]):
+        for (r0, z0), (r1, z1) in pairwise(profile):
             run.append(run[-1] + math.hypot(r1 - r0, z1 - z0))
         for j in range(len(profile) - 1):
             for i in range(n):
@@ -220,7 +242,8 @@ class Set:
             d = Vector([rng.gauss(0, 1) for _ in range(3)]).normalized() * rng.uniform(.45, 1)
             turn = move(d.x * radius, d.y * radius, d.z * height, *(rng.uniform(-180, 180) for _ in range(3)))
             s = leaf * rng.uniform(.6, 1.3)
-            verts += [turn @ Vector(v) for v in ((0, -s, 0), (s * .42, 0, s * .12), (0, s, 0), (-s * .42, 0, s * .12))]
+            outline = ((0, -s, 0), (s * .42, 0, s * .12), (0, s, 0), (-s * .42, 0, s * .12))
+            verts += [turn @ Vector(v) for v in outline]
             faces.append((4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3))
             uvs += [(0, 0), (.1, 0), (.1, .1), (0, .1)]
         self.mesh(rng.choice(self.leaf), verts, faces, uvs, Matrix.Translation(at))

@@ -58,7 +58,8 @@ def house(s, at, w, h, name):
         else:
             window(s, x, 1.65, .82, 1.3, paint, shut)
         if rng.random() < .7:
-            s.box(rng.choice(s.bills), (.44, .012, .62), move(x + w / cols / 2 - .28, .012, rng.uniform(1.2, 1.8)))
+            s.box(rng.choice(s.bills), (.44, .012, .62),
+                  move(x + w / cols / 2 - .28, .012, rng.uniform(1.2, 1.8)))
     s.lathe(s.iron, [(.045, 0), (.045, h)], (w / 2 - .12, .09, 0), 10)
     s.box(s.iron, (.05, .5, .05), (-w / 2 + .3, .25, 2.75))
     lantern(s, -w / 2 + .3, .48, 2.35)
@@ -67,7 +68,7 @@ def house(s, at, w, h, name):
 
 def lantern(s, x, y, z):
     """A small iron lantern."""
-    s.box(s.colors[1], (.16, .16, .24), (x, y, z + .14))
+    s.box(s.amber, (.16, .16, .24), (x, y, z + .14))
     for k in range(4):
         s.box(s.iron, (.025, .025, .26), (x + .085 * (-1) ** k, y + .085 * (-1) ** (k // 2), z + .14))
     s.lathe(s.iron, [(.16, 0), (.13, .04), (.03, .14), (.0, .2)], (x, y, z + .27), 8)
@@ -98,7 +99,8 @@ def table_top(s, x, y, z, r):
     s.at = move(x, y, z, rng.uniform(0, 90))
     for _ in range(rng.randrange(3, 6)):
         t = rng.uniform(.025, .05)
-        s.box(rng.choice(s.colors + s.bills), (.20, .15, t), move(-r / 2, 0, up + t / 2, rng.uniform(-25, 25)))
+        s.box(rng.choice(s.colors + s.bills), (.20, .15, t),
+              move(-r / 2, 0, up + t / 2, rng.uniform(-25, 25)))
         up += t
     for k in range(2):
         prof = [(0, 0), (.035, 0), (.036, .15), (.014, .2), (.013, .26), (.016, .262), (.016, .28), (0, .28)]
@@ -108,8 +110,8 @@ def table_top(s, x, y, z, r):
 
 def barrel(s, x, y, rz=0.0):
     """A hooped barrel with something on it."""
-    s.lathe(s.plank[0], [(0, 0), (.25, 0), (.31, .25), (.33, .45), (.31, .65), (.25, .9), (.22, .9), (.22, .86),
-                         (0, .86)], move(x, y, 0, rz))
+    prof = [(0, 0), (.25, 0), (.31, .25), (.33, .45), (.31, .65), (.25, .9), (.22, .9), (.22, .86), (0, .86)]
+    s.lathe(s.plank[0], prof, move(x, y, 0, rz))
     for z, r in ((.06, .268), (.25, .316), (.65, .316), (.84, .268)):
         s.lathe(s.iron, [(r - .02, z), (r, z), (r, z + .05), (r - .02, z + .05)], move(x, y, 0))
     table_top(s, x, y, .86, .1)
@@ -126,7 +128,8 @@ def plant(s, x, y, size=1.0, base=False):
 
 def lamp(s, x, y, rz=0.0):
     """A street lamp with a hanging bill."""
-    s.lathe(s.iron, [(.16, 0), (.16, .1), (.09, .2), (.07, .9), (.09, .93), (.045, 1.0), (.035, 2.9)], (x, y, 0), 14)
+    prof = [(.16, 0), (.16, .1), (.09, .2), (.07, .9), (.09, .93), (.045, 1.0), (.035, 2.9)]
+    s.lathe(s.iron, prof, (x, y, 0), 14)
     s.box(s.rng.choice(s.bills), (.42, .02, .6), move(x, y - .08, 1.6, rz))
     s.box(s.iron, (.6, .04, .04), (x, y, 2.7))
     for k in (-1, 1):
@@ -183,8 +186,10 @@ def bunting(s, y, half, z):
     n = int(half * 5)
     for i in range(n):
         t = (i + .5) / n * 2 - 1
-        s.at = move(t * half, y + .1 * t, z - .5 * (1 - t * t), 8 * s.rng.uniform(-1, 1), 8 * s.rng.uniform(-1, 1))
-        s.mesh(s.colors[i % 9], [(-.13, 0, 0), (.13, 0, 0), (0, 0, -.32)], [(0, 1, 2)], [(0, 0), (.26, 0), (.13, .3)])
+        twist, lean = 8 * s.rng.uniform(-1, 1), 8 * s.rng.uniform(-1, 1)
+        s.at = move(t * half, y + .1 * t, z - .5 * (1 - t * t), twist, lean)
+        flag = [(-.13, 0, 0), (.13, 0, 0), (0, 0, -.32)]
+        s.mesh(s.colors[i % 9], flag, [(0, 1, 2)], [(0, 0), (.26, 0), (.13, .3)])
         s.box(s.iron, (2.02 * half / n, .012, .012), move(0, 0, 0, 0, 0, math.degrees(math.atan(-t / half))))
     s.at = Matrix.Identity(4)
 
@@ -192,23 +197,21 @@ def bunting(s, y, half, z):
 PROPS = dict(crates=crates, barrel=barrel, plant=plant, lamp=lamp, stall=stall, cafe=cafe, board=board)
 
 
-def backdrop(y):
+def backdrop(stage, y):
     """The painted sky behind the set; it gives light to the camera only."""
     s = Shader('sky')
-    color = s.mix('MIX', s.noise(.045, 0, 1, (1, 2.2, 1), .42, .66), (.25, .42, .68, 1), rgba((.80, .80, .78)))
+    cloud = s.noise(.045, 0, 1, (1, 2.2, 1), .42, .66)
+    color = s.mix('MIX', cloud, rgba((.25, .42, .68)), rgba((.80, .80, .78)))
     emit = s.node('Emission', None, dict(Color=color, Strength=.9))
     s.link(emit.outputs[0], s.tree.nodes['Material Output'].inputs[0])
-    part = Set.mesh(_Plain(), s.mat, [(-90, y, -5), (90, y, -5), (90, y, 70), (-90, y, 70)], [(0, 1, 2, 3)],
-                    [(-90, 0), (90, 0), (90, 75), (-90, 75)])
+    part = stage.mesh(s.mat, [(-90, y, -5), (90, y, -5), (90, y, 70), (-90, y, 70)], [(0, 1, 2, 3)],
+                      [(-90, 0), (90, 0), (90, 75), (-90, 75)])
     part.visible_diffuse = part.visible_glossy = part.visible_shadow = False
-
-
-class _Plain:
-    at = Matrix.Identity(4)
 
 
 def build(cfg):
     """Build the whole set for one shot: `seed`, `half` street width, `length`, `props`, `scatter`."""
+    Shader.ambient = cfg.get('ambient', 0.0)
     s = Set(cfg['seed'])
     rng, half, length = s.rng, cfg['half'], cfg['length']
     words = WORDS[:]
@@ -239,14 +242,15 @@ def build(cfg):
     for i in range(cfg['scatter']):
         y = cfg['clear'] + (length - cfg['clear'] - 1) * (i + rng.random()) / cfg['scatter']
         x = rng.choice((-1, 1)) * rng.uniform(.35, .8) * half
-        PROPS[kinds[i % len(kinds)]](s, x, y, *([] if kinds[i % len(kinds)] == 'plant' else [rng.uniform(-30, 30)]))
-    backdrop(length + 42)
+        kind = kinds[i % len(kinds)]
+        PROPS[kind](s, x, y, *([] if kind == 'plant' else [rng.uniform(-30, 30)]))
+    backdrop(s, length + 42)
     sun = bpy.data.objects.new('sun', bpy.data.lights.new('sun', 'SUN'))
     sun.data.energy, sun.data.angle, sun.data.color = 4.2, math.radians(3), (1.0, .88, .72)
-    sun.rotation_euler = Vector(cfg.get('sun', (.45, .75, -.62))).to_track_quat('-Z', 'Y').to_euler()
+    sun.rotation_euler = Vector(cfg.get('sun', (.27, .62, -.80))).to_track_quat('-Z', 'Y').to_euler()
     bpy.context.collection.objects.link(sun)
     world = bpy.context.scene.world = bpy.data.worlds.new('sky')
     world.use_nodes = True
     world.node_tree.nodes['Background'].inputs[0].default_value = (.55, .70, 1.0, 1)
-    world.node_tree.nodes['Background'].inputs[1].default_value = .75
+    world.node_tree.nodes['Background'].inputs[1].default_value = 1.0 - 1.4 * Shader.ambient
     return s

@@ -3,9 +3,9 @@
 usage: blender -b --python data/render_sample.py -- --out DIR [--shot NAME] [--size 640x360] [--frames N]
        [--samples S] [--depth-size 160x90] [--pick 0,24] [--only color|depth]
 
-Writes DIR/frames/*.png, DIR/depth/*.exr (32-bit, pass Depth.Z, sampled at the pixel centres of the depth map),
-DIR/static/*.exr (the same without the moving figure, if there is one) and DIR/gt.json. The cameras come from
-`camera` in float64; what Blender holds is checked against them to 1e-6.
+Writes DIR/frames/*.png, DIR/depth/*.exr (32-bit, pass Depth.Z, one ray through the centre of each pixel of
+the depth map), DIR/static/*.exr (the same without the moving figure, if there is one) and DIR/gt.json. The
+cameras come from `camera` in float64; what Blender holds is checked against them to 1e-6.
 """
 import argparse
 import json
@@ -18,26 +18,30 @@ import bpy
 from mathutils import Matrix
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from film_street import build  # noqa: E402
+from film_set import stripes
+from film_street import build
 
 FPS = 24
 SHOTS = dict(
-    sample=dict(seed=11, half=4.6, length=19, gate=1.9, hfov=54.4, flags=(7, 12.5), scatter=9, clear=8, frames=48,
-                eye=(.5, 0, 1.5), aim=(-5, -1.2), travel=(.24, .17, .03), turn=(2.2, .5, 0), sway=.006, shake=.12,
-                props=[('crates', -.95, 2.7, 20), ('plant', 1.95, 2.9, 1.25), ('barrel', -1.9, 5.2), ('lamp', 2.3, 7.2),
-                       ('stall', -2.6, 7.6, 35), ('cafe', 1.3, 5.4, 30), ('board', .2, 8.2, -15),
-                       ('crates', 2.9, 5.6, -20, 3)]),
-    handheld=dict(seed=23, half=3.7, length=15, gate=1.4, hfov=50, flags=(5, 9), scatter=9, clear=6, frames=72,
-                  eye=(-.4, 0, 1.6), aim=(9, -2), travel=(0, 0, 0), turn=(0, 0, 0), sway=.05, shake=.9,
+    sample=dict(seed=11, half=4.6, length=19, gate=1.9, hfov=54.4, flags=(7, 12.5), scatter=9, clear=8,
+                frames=48, eye=(.5, 0, 1.5), aim=(-5, -1.2), travel=(.34, .24, .04), turn=(2.0, .4, 0),
+                sway=.006, shake=.12,
+                props=[('crates', -.95, 2.7, 20), ('plant', 1.95, 2.9, 1.25), ('barrel', -1.9, 5.2),
+                       ('lamp', 2.3, 7.2), ('stall', -2.6, 7.6, 35), ('cafe', 1.3, 5.4, 30),
+                       ('board', .2, 8.2, -15), ('crates', 2.9, 5.6, -20, 3)]),
+    handheld=dict(seed=23, half=3.7, length=15, gate=1.4, hfov=50, flags=(5, 9), scatter=9, clear=6,
+                  frames=72, eye=(-.4, 0, 1.6), aim=(9, -2), travel=(0, 0, 0), turn=(0, 0, 0),
+                  sway=.05, shake=.9, sun=(-.3, .6, -.8),
                   props=[('barrel', .9, 2.6), ('crates', -1.3, 3.3, -25, 2), ('stall', 1.6, 5.4, -40),
-                         ('plant', -1.6, 4.6, 1.3)], sun=(-.5, .7, -.6)),
-    longlens=dict(seed=37, half=5.5, length=44, gate=2.2, hfov=18, flags=(14, 22, 33), scatter=16, clear=17, frames=72,
-                  eye=(-.2, 0, 1.45), aim=(0, .2), travel=(.4, 0, 0), turn=(-.6, 0, 0), sway=.003, shake=.05,
-                  props=[('crates', -.75, 6.1, 15, 3), ('plant', 1.0, 6.6, 1.5), ('lamp', -1.2, 10), ('cafe', .9, 10.5),
-                         ('barrel', -.3, 12.5), ('stall', 2.1, 15, -15)]),
+                         ('plant', -1.6, 4.6, 1.3)]),
+    longlens=dict(seed=37, half=5.5, length=44, gate=2.2, hfov=18, flags=(14, 22, 33), scatter=16, clear=17,
+                  frames=72, eye=(-.2, 0, 1.45), aim=(0, .2), travel=(.4, 0, 0), turn=(-.6, 0, 0),
+                  sway=.003, shake=.05,
+                  props=[('crates', -.75, 6.1, 15, 3), ('plant', 1.0, 6.6, 1.5), ('lamp', -1.2, 10),
+                         ('cafe', .9, 10.5), ('barrel', -.3, 12.5), ('stall', 2.1, 15, -15)]),
     actor=dict(seed=41, half=4.2, length=13, gate=1.6, hfov=54.4, flags=(6,), scatter=9, clear=5, frames=72,
                eye=(.2, 0, 1.5), aim=(-3, -2), travel=(.12, .1, 0), turn=(1.5, 0, 0), sway=.02, shake=.4,
-               props=[('crates', 1.5, 3.4, 20), ('cafe', -1.4, 4.4), ('lamp', .6, 6.2)], figure=1.75),
+               props=[('crates', 1.5, 3.4, 20), ('cafe', -1.4, 4.4), ('lamp', .6, 6.2)], figure=1.6),
     nodal=dict(seed=53, half=5.0, length=17, gate=2.0, hfov=45, flags=(8, 13), scatter=10, clear=6, frames=72,
                eye=(-.5, 0, 1.6), aim=(-2, -1), travel=(0, 0, 0), turn=(12, .6, 0), sway=0, shake=.08,
                props=[('plant', -1.1, 3.2, 1.3), ('crates', 1.2, 3.5, 10, 3), ('stall', -2.4, 6, 20)]))
@@ -54,37 +58,39 @@ def camera(cfg, i, n):
     """World-to-camera rotation rows (right, down, forward) and centre of frame i of n, in float64."""
     t, s = i / FPS, i / max(n - 1, 1)
     ease = s * s * (3 - 2 * s)
-    c = [e + ease * d + cfg['sway'] * wobble(t, k) for k, (e, d) in enumerate(zip(cfg['eye'], cfg['travel']))]
+    c = [cfg['eye'][k] + ease * cfg['travel'][k] + cfg['sway'] * wobble(t, k) for k in range(3)]
     base = (*cfg['aim'], 0.0)
     yaw, pitch, roll = (math.radians(a + ease * b + cfg['shake'] * f * wobble(t, 3 + k))
-                        for k, (a, b, f) in enumerate(zip(base, cfg['turn'], (1, .8, .5))))
+                        for k, (a, b, f) in enumerate(zip(base, cfg['turn'], (1, .8, .5), strict=True)))
     fwd = (math.sin(yaw) * math.cos(pitch), math.cos(yaw) * math.cos(pitch), math.sin(pitch))
     right = (math.cos(yaw), -math.sin(yaw), 0.0)
     up = (right[1] * fwd[2] - right[2] * fwd[1], right[2] * fwd[0] - right[0] * fwd[2],
           right[0] * fwd[1] - right[1] * fwd[0])
     cr, sr = math.cos(roll), math.sin(roll)
-    right, up = [cr * a + sr * b for a, b in zip(right, up)], [cr * b - sr * a for a, b in zip(right, up)]
-    return [list(right), [-v for v in up], list(fwd)], c
+    down = [sr * right[k] - cr * up[k] for k in range(3)]
+    return [[cr * right[k] + sr * up[k] for k in range(3)], down, list(fwd)], c
 
 
 def make_figure(s, reach):
     """A walking figure of capsules; returns a function that poses it at time t in [0, 1]."""
     def capsule(mat, r, length):
         bow = [(r * math.sin(a * math.pi / 12), r * math.cos(a * math.pi / 12)) for a in range(7)]
-        return s.lathe(mat, [(p, q) for p, q in bow] + [(p, -length - q) for p, q in bow[::-1]], (0, 0, 0), 20)
-    coat, skin, jeans = s.cloth[0], s.clay, s.paint[2]
+        return s.lathe(mat, bow + [(p, -length - q) for p, q in bow[::-1]], (0, 0, 0), 20)
+    coat, skin, jeans = stripes('coat', (.45, .10, .06), (.10, .09, .16), .07), s.clay, s.paint[2]
     torso, head, hat = capsule(coat, .25, .52), capsule(skin, .12, .06), capsule(s.plank[0], .135, .0)
     arms = [(capsule(coat, .085, .28), capsule(s.cloth[2], .07, .26)) for _ in range(2)]
     legs = [(capsule(jeans, .11, .38), capsule(jeans, .09, .38)) for _ in range(2)]
 
     def pose(t, seconds):
-        root = Matrix.Translation((-reach + 2 * reach * t, 1.95 + .1 * math.sin(5 * t), .03 * math.sin(9 * seconds)))
+        x, y, z = -reach + 2 * reach * t, 1.45 + .1 * math.sin(5 * t), .03 * math.sin(9 * seconds)
+        root = Matrix.Translation((x, y, z))
         torso.matrix_world = root @ Matrix.Translation((0, 0, 1.45)) @ Matrix.Scale(1.1, 4, (0, 1, 0))
         head.matrix_world = root @ Matrix.Translation((.03, 0, 1.86))
         hat.matrix_world = root @ Matrix.Translation((.02, 0, 1.95)) @ Matrix.Scale(.6, 4, (0, 0, 1))
-        for k, ((a, b), (u, v)) in enumerate(zip(arms, legs)):
+        for k, ((a, b), (u, v)) in enumerate(zip(arms, legs, strict=True)):
             side, ph = (-1) ** k, math.sin(6 * seconds + math.pi * k)
-            for one, two, y, z, drop, swing, bend in ((a, b, .30, 1.48, .3, .9 * ph, -.9), (u, v, .14, .9, .4, -.5 * ph, .4)):
+            limbs = (a, b, .30, 1.48, .3, .9 * ph, -.9), (u, v, .14, .9, .4, -.5 * ph, .4)
+            for one, two, y, z, drop, swing, bend in limbs:
                 m = root @ Matrix.Translation((0, side * y, z)) @ Matrix.Rotation(swing, 4, 'Y')
                 one.matrix_world = m
                 two.matrix_world = m @ Matrix.Translation((0, 0, -drop)) @ Matrix.Rotation(bend, 4, 'Y')
@@ -104,7 +110,7 @@ def main():
     ap.add_argument('--pick')
     ap.add_argument('--only', choices=('color', 'depth'))
     arg = ap.parse_args(sys.argv[sys.argv.index('--') + 1:])
-    cfg = SHOTS[arg.shot]
+    cfg = dict(ambient=0.0 if arg.shot == 'sample' else 0.3) | SHOTS[arg.shot]  # glow: clean at few samples
     n = arg.frames or cfg['frames']
     (w, h), dsize = (tuple(int(v) for v in text.split('x')) for text in (arg.size, arg.depth_size))
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -122,10 +128,11 @@ def main():
     assert abs(cam.data.lens / 36.0 / focal - 1) < 1e-6
     scene.render.engine = 'CYCLES'
     scene.cycles.device, scene.cycles.use_denoising = 'CPU', False
-    scene.cycles.max_bounces, scene.cycles.diffuse_bounces, scene.cycles.glossy_bounces = 3, 2, 1
+    scene.cycles.glossy_bounces = 0
+    scene.cycles.max_bounces = scene.cycles.diffuse_bounces = 0 if cfg['ambient'] else 2
     scene.cycles.sample_clamp_indirect, scene.cycles.caustics_reflective = 2.0, False
     scene.view_settings.view_transform, scene.view_settings.look = 'Filmic', 'Medium High Contrast'
-    scene.view_settings.exposure = cfg.get('exposure', 0.0)
+    scene.view_settings.exposure = cfg.get('exposure', 0.7)
     scene.view_layers[0].use_pass_z = True
     scene.render.use_motion_blur = False
     scene.render.use_persistent_data = pose is None
@@ -135,8 +142,9 @@ def main():
         scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = *size, 100
         color = ext == 'png'
         scene.cycles.samples, scene.cycles.use_adaptive_sampling = (arg.samples if color else 1), color
-        scene.cycles.adaptive_threshold = .015
-        scene.cycles.pixel_filter_type, scene.cycles.filter_width = ('BLACKMAN_HARRIS', 1.5) if color else ('BOX', .01)
+        scene.cycles.adaptive_threshold = .02
+        scene.cycles.pixel_filter_type = 'BLACKMAN_HARRIS' if color else 'BOX'
+        scene.cycles.filter_width = 1.5 if color else .01
         scene.render.image_settings.file_format = 'PNG' if color else 'OPEN_EXR_MULTILAYER'
         scene.render.image_settings.color_mode = 'RGB'
         scene.render.image_settings.color_depth = '8' if color else '32'
@@ -164,7 +172,7 @@ def main():
     rows = []
     for i in range(n):
         r, c = camera(cfg, i, n)
-        world = [[*row, -sum(a * b for a, b in zip(row, c))] for row in r]
+        world = [[*row, -sum(a * b for a, b in zip(row, c, strict=True))] for row in r]
         rows.append(dict(frame=i, cam_from_world=world, fx=w * focal, fy=w * focal, cx=w / 2, cy=h / 2,
                          name=f'{arg.shot}.{i + 1:04d}.png'))
     text = 'OpenCV: x right, y down, z forward; pixel (0,0) corner of the top-left pixel'
