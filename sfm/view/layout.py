@@ -16,8 +16,9 @@ FAR_QUANTILE, FAR_FACTOR = 0.95, 2.0  # points farther than this many times this
 TRIM = 0.01  # of the points on each side need not be in the picture
 MAX_FRUSTA = 12  # frusta drawn when nobody says how many
 FRUSTUM_GAP = 0.4  # way from one frustum to the next, in lengths of a frustum
-MEAN_Y_WEIGHT = 0.01  # against the mean square of the x axes along down: about 6 degrees of pan
+MEAN_Y_WEIGHT = 0.002  # against the mean square of the x axes along down: about 2.5 degrees of pan
 VIEW_DOWN_DEG, VIEW_ASIDE_DEG = 16.0, -20.0  # the observer's axes, turned from the first camera's
+CLEARANCE = 0.35  # depths of the scene between the observer and the nearest frustum
 FILL = 0.92  # of the picture, the rest is margin
 PLATE_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 
@@ -82,10 +83,13 @@ def viewpoint(reconstruction: Reconstruction, layout: Layout, aspect: float, fov
     rotation = turn @ layout.level.rotation
     points = reconstruction.points[layout.shown] @ rotation.T
     if len(points):
-        low, high = np.quantile(points, [TRIM, 1 - TRIM], axis=0)
+        low = np.quantile(points, TRIM, axis=0, method="lower")
+        high = np.quantile(points, 1 - TRIM, axis=0, method="higher")
         points = points[((points >= low) & (points <= high)).all(axis=1)]
-    scene = np.concatenate([points, layout.frusta.reshape(-1, 3) @ rotation.T])
+    frusta = layout.frusta.reshape(-1, 3) @ rotation.T
+    scene = np.concatenate([points, frusta])
     eye = _nearest_eye(scene, np.tan(np.radians(fov_deg) / 2) * np.array([aspect, 1.0]) * FILL)
+    eye[2] = min(eye[2], frusta[:, 2].min() - CLEARANCE * layout.depth)
     return Rigid3(rotation, -eye)
 
 

@@ -14,6 +14,7 @@ from sfm.scene import Reconstruction, Support
 ColorMode = Literal["plate", "depth", "residual", "support"]
 COLOR_MODES: tuple[ColorMode, ...] = ("plate", "depth", "residual", "support")
 
+TURBO = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_TURBO).reshape(256, 3)[:, ::-1]
 MAX_RESIDUAL_PX = 2.0  # red from here on, yellow at half of it
 BACKGROUND = np.array([28, 31, 36], dtype=np.uint8)
 DARKEST = 110  # brightest channel of the darkest point drawn in the plate's colours
@@ -55,8 +56,7 @@ def depth_colors(depth: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     near, far = limits
     nearness = np.log(far / np.where(known, depth, far)) / np.log(far / near)
     level = np.round(255 * np.clip(nearness, 0.1, 0.92)).astype(np.uint8)  # turbo's ends are too dark to see
-    colors = cv2.applyColorMap(level.reshape(-1, 1), cv2.COLORMAP_TURBO).reshape(-1, 3)[:, ::-1]
-    return np.where(known[:, None], colors, UNKNOWN)
+    return np.where(known[:, None], TURBO[level], UNKNOWN)
 
 
 def residual_colors(error_px: np.ndarray) -> np.ndarray:

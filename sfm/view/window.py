@@ -95,10 +95,11 @@ class _Window:
         self._layers = self._build_layers(options)
         self._shown = set(self._layers)
         for layer in self._layers.values():
-            self._visualizer.add_geometry(layer)  # all of them first: the clipping planes come from what was added
+            self._visualizer.add_geometry(layer)
         for name in self._layers:
             if not getattr(options, name):
                 self.toggle(name)
+        self._set_clipping_planes()
         render = self._visualizer.get_render_option()
         render.background_color = BACKGROUND / 255
         render.point_size = magnify * options.point_size
@@ -155,6 +156,14 @@ class _Window:
             return True  # redraw
 
         self._visualizer.register_key_callback(ord(key), pressed)
+
+    def _set_clipping_planes(self) -> None:
+        """Wide enough to walk about in; Open3D's own, taken from how near the eye is, cut off what is far."""
+        layout, control = self._layout, self._visualizer.get_view_control()
+        points = self._reconstruction.points[layout.shown]
+        extent = np.ptp(np.concatenate([points, layout.frusta.reshape(-1, 3)]), axis=0).max()
+        control.set_constant_z_near(1e-3 * layout.depth)
+        control.set_constant_z_far(20 * extent)
 
     def _build_layers(self, options: ViewOptions) -> dict:
         o3d, layout = self._o3d, self._layout
