@@ -207,7 +207,7 @@ def _motion(solve: dict[str, Any]) -> str:
 
 def _lens(solve: dict[str, Any]) -> str:
     focal = [frame["focal_px"] for frame in solve["per_frame"]]
-    length = f"{focal[0]:.1f} px" if min(focal) == max(focal) else f"{min(focal):.1f} to {max(focal):.1f} px"
+    length = f"{focal[0]:.6g} px" if min(focal) == max(focal) else f"{min(focal):.1f} to {max(focal):.1f} px"
     given = "as given" if solve["camera"]["focal_given"] else "estimated from the tracks, not given"
     if solve["camera"]["focal_given"] and solve["options"].get("stages", {}).get("refine_focal"):
         given = "refined from the one given"

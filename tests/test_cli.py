@@ -1,0 +1,393 @@
+"""The command line, run on a real clip: every frame 4 of the sample shot at half size, as plates 1001 to 1012."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sfm import arguments, pipeline, results
+from sfm.cli import main
+from sfm.scene import Reconstruction
+from sfm.track_files import write_tracks
+from sfm.video import Shot, VideoOptions, open_video
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample_shot"
+NUMBERS = range(1001, 1013)
+FOCAL = 622.6526584459201 / 2
+FEW = ("--max-tracks", "300")
+
+
+def sequence(folder: Path, pictures, first: int = 1001) -> Path:
+    """Plates: arrays (height, width, 3) RGB, or the bytes of the file."""
+    folder.mkdir(parents=True)
+    for number, picture in enumerate(pictures, first):
+        file = folder / f"plate.{number}.png"
+        if isinstance(picture, bytes):
+            file.write_bytes(picture)
+        else:
+            assert cv2.imwrite(str(file), picture[..., ::-1])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[np.ndarray]:
+    video = open_video(SAMPLE / "sample.mp4", VideoOptions(step=4))
+    return [cv2.resize(rgb, (320, 180), interpolation=cv2.INTER_AREA) for _, rgb in video if rgb is not None]
+
+
+@pytest.fixture(scope="session")
+def plate(pictures, tmp_path_factory) -> Path:
+    """A folder with `frames`, a `depth` map per frame, and the truth."""
+    place = tmp_path_factory.mktemp("plate")
+    sequence(place / "frames", pictures)
+    (place / "depth").mkdir()
+    truth = json.loads((SAMPLE / "gt.json").read_text())
+    truth |= {"width": 320, "height": 180, "frames": truth["frames"][::4]}
+    for number, frame in zip(NUMBERS, truth["frames"], strict=True):
+        depth_map = SAMPLE / "depth" / frame["name"]
+        (place / "depth" / f"plate.{number}.png").write_bytes(depth_map.read_bytes())
+        frame |= {"name": f"plate.{number}.png"} | {key: frame[key] / 2 for key in ("fx", "fy", "cx", "cy")}
+    (place / "gt.json").write_text(json.dumps(truth))
+    true_depth = np.load(SAMPLE / "true_depth.npz")["depth"][::4]
+    np.savez_compressed(place / "true_depth.npz", depth=true_depth)
+    return place
+
+
+@pytest.fixture
+def sfm(capsys):
+    """Run a command line in this process: exit code, stdout, stderr."""
+
+    def run(*args) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            main([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def solved(plate) -> tuple[Path, str, str]:
+    """A result, and what the command that made it said on stdout and stderr: as a farm runs it, without a terminal."""
+    out = plate / "out"
+    command = [sys.executable, "-c", "from sfm.cli import main; main()", "reconstruct", plate / "frames", "-o", out]
+    command += ["--depth", plate / "depth", "--camera", f"{FOCAL},{FOCAL},160,90", *FEW]
+    process = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    return out, process.stdout, process.stderr
+
+
+def refused(outcome: tuple[int, str, str], code: int, message: str, out: Path | None = None) -> None:
+    """One line that says what is wrong, the right exit code, and nothing left behind."""
+    assert outcome[0] == code, outcome
+    errors = [line for line in outcome[2].splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and outcome[2].splitlines()[-1] == errors[0]
+    assert re.search(message, errors[0]), errors[0]
+    assert "Traceback" not in outcome[2] and outcome[1] == ""
+    if out is not None:
+        assert not [file.name for file in out.parent.iterdir() if file.name.startswith(out.name)]
+
+
+# what it does
+
+
+def test_reconstruct_writes_a_result_and_says_what_it_is(solved):
+    out, said, told = solved
+    solve = json.loads((out / "solve.json").read_text())
+    assert solve["registered"] == solve["frames"] == 12
+    assert said.startswith(solve["verdict"])
+    assert "12 of 12 have a camera" in said and "311.326 px, 54.4 degrees across, as given" in said and str(out) in said
+    stages = [line.split()[0] for line in told.splitlines()]
+    assert stages == ["tracking", "depth", "initializing", "mapping", "adjusting", "writing"]
+    assert re.search(r"mapping 12 of 12 frames, \d+ points, \d.\d\d px \(\d", told)
+    assert "\x1b" not in said + told
+    assert "motion: " in (out / "sfm.log").read_text()
+    assert solve["options"]["camera"] == f"{FOCAL},{FOCAL},160,90" and solve["seed"] == 0
+    assert solve["options"]["stages"]["tracking"]["max_tracks"] == 300
+
+
+def test_evaluate_a_result_and_its_colmap_model(solved, plate, sfm):
+    code, said, _ = sfm("evaluate", solved[0], plate / "gt.json", plate / "true_depth.npz", "--json")
+    measures = json.loads(said)
+    assert code == 0 and measures["coverage"] == 100
+    assert 0.01 < measures["ate_pct"] < 5 and 0.001 < measures["slide_px"] < 1
+    code, said, _ = sfm("evaluate", solved[0] / "sparse" / "0", plate / "gt.json", plate / "true_depth.npz", "--json")
+    assert json.loads(said) == measures
+    code, said, _ = sfm("evaluate", solved[0], plate / "gt.json")
+    assert code == 0 and re.search(rf"ate_pct +{measures['ate_pct']} +error of the camera path", said)
+    assert "slide" not in said
+    refused(sfm("evaluate", solved[0], plate / "none.json"), 3, "none.json: not a ground truth")
+
+
+def test_export_elsewhere(solved, sfm, tmp_path):
+    code, said, _ = sfm("export", solved[0], "--format", "ply", "--format", "tum", "-o", tmp_path)
+    assert code == 0 and said.split() == [str(tmp_path / "points.ply"), str(tmp_path / "trajectory.tum")]
+    assert sorted(os.listdir(tmp_path)) == ["points.ply", "trajectory.tum"]
+    assert (tmp_path / "trajectory.tum").read_text() == (solved[0] / "trajectory.tum").read_text()
+    refused(sfm("export", solved[0], "--format", "fbx", "-o", tmp_path / "x"), 2, "fbx", tmp_path / "x")
+    refused(sfm("export", tmp_path, "--format", "ply"), 3, "no result")
+
+
+def test_view_hands_over_to_the_viewer(solved, sfm, tmp_path, monkeypatch):
+    from sfm.view import window
+
+    seen = []
+    monkeypatch.setattr(window, "show", lambda *args: seen.append(args))
+    monkeypatch.setattr(window, "screenshot", lambda *args: seen.append(args))
+    assert sfm("view", solved[0])[0] == 0
+    assert (
+        sfm("view", solved[0], "--screenshot", tmp_path / "a.png", "--color-by", "depth")[1].strip().endswith("a.png")
+    )
+    (scene, shot, options), (_, _, path, colored) = seen
+    assert isinstance(scene, Reconstruction) and shot.frame_numbers.tolist() == list(NUMBERS)
+    assert (options.color_by, colored.color_by, path) == ("plate", "depth", tmp_path / "a.png")
+    refused(sfm("view", tmp_path), 3, "no result")
+
+
+def test_the_same_again_is_the_same(solved, plate, sfm, tmp_path):
+    out = tmp_path / "out"
+    args = ["reconstruct", plate / "frames", "--depth", plate / "depth", "-o", out, *FEW]
+    code, said, told = sfm(*args, "--camera", f"{FOCAL},{FOCAL},160,90", "--quiet")
+    assert (code, said, told) == (0, "", "")
+    one, two = (Reconstruction.load(folder / "reconstruction.npz") for folder in (solved[0], out))
+    np.testing.assert_array_equal(one.points, two.points)
+    np.testing.assert_array_equal(one.cams_from_world.translation, two.cams_from_world.translation)
+
+
+def test_doctor_version_and_help(sfm):
+    code, said, _ = sfm("doctor")
+    assert code == 0 and np.__version__ in said and "[view]" in said and "FFmpeg" in said
+    assert re.fullmatch(r"sfm \d+\.\d+\.\d+\n", sfm("--version")[1])
+    for args in ((), ("--help",)):
+        code, said, _ = sfm(*args)
+        assert code == 0 and all(name in said for name in ("reconstruct", "view", "evaluate", "export", "doctor"))
+
+
+def test_doctor_says_what_an_extra_would_give(sfm, monkeypatch):
+    from sfm import doctor
+
+    monkeypatch.setattr(doctor, "EXTRAS", {"view": (("no-such-package",), "a window")})
+    monkeypatch.setattr(doctor, "CORE", {"numpy": "no_such_module"})
+    code, said, _ = sfm("doctor")
+    assert code == 1
+    assert "cannot be imported" in said
+    assert "a window: missing no-such-package" in said and "pip install 'sfm[view]'" in said
+
+
+# the lens
+
+
+def test_every_way_to_give_the_lens():
+    shot = Shot("s", np.arange(2), ("a", "b"), 1920, 1080, 24.0, "s.mov")
+    assert arguments.lens(shot, None, None, None, None) is None
+    cinema = arguments.lens(shot, None, None, 35.0, 24.89)
+    assert cinema.focal_length.tolist() == pytest.approx([35 / 24.89 * 1920] * 2)
+    assert cinema.principal_point.tolist() == [960, 540]
+    assert arguments.lens(shot, None, 1500.0, None, None).focal_length.tolist() == [1500, 1500]
+    full = arguments.lens(shot, "1500, 1510,961,541.5", None, None, None)
+    assert [*full.focal_length.tolist(), *full.principal_point.tolist()] == [1500, 1510, 961, 541.5]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--focal-px", "800", "--camera", "1,1,1,1"], "--camera and --focal-px: give the lens in one way"),
+        (["--focal-mm", "35"], "one needs the other"),
+        (["--sensor-mm", "35"], "one needs the other"),
+        (["--focal-px", "-800"], "expected a positive number"),
+        (["--focal-px", "nan"], "expected a positive number"),
+        (["--focal-px", "wide"], "focal-px"),
+        (["--camera", "800,800,160"], "expected four numbers"),
+        (["--camera", "800,800,160,x"], "expected four numbers"),
+        (["--camera", "0,800,160,90"], "positive"),
+        (["--camera", "800,800,nan,90"], "centre"),
+        (["--depth-weight", "-1"], "depth-weight"),
+        (["--depth-weight", "inf"], "expected 0 or a positive number"),
+        (["--depth-kind", "distance"], "depth-kind"),
+        (["--max-tracks", "0"], "max-tracks"),
+        (["--step", "0"], "step"),
+        (["--seed", "-1"], "seed"),
+        (["--quiet", "--verbose"], "choose one"),
+        (["--tracks", "t.csv", "--masks", "m"], "takes the tracker's place"),
+        (["--colour"], r"--colour.*sfm reconstruct --help"),
+    ],
+)
+def test_usage(sfm, tmp_path, args, message):
+    outcome = sfm("reconstruct", "no such clip", "-o", tmp_path / "out", *args)
+    refused(outcome, 2, message, tmp_path / "out")
+
+
+def test_usage_that_depends_on_the_clip(sfm, plate, tmp_path):
+    for args, message in (
+        (["--camera", "2000,2000,960,540"], r"outside the plate of 320 x 180"),
+        (["--focal-px", "3.5"], r"a focal length of 3.5 px sees 177 degrees across this plate of 320 px"),
+        (["--focal-mm", "35", "--sensor-mm", "0.1"], r"sees 0.164 degrees across"),
+    ):
+        refused(sfm("reconstruct", plate / "frames", "-o", tmp_path / "o", *args), 2, message, tmp_path / "o")
+    refused(sfm("reconstruct", plate / "frames"), 2, "--output")
+    refused(sfm("solve", plate), 2, "solve")
+
+
+# bad input
+
+
+def test_clips_that_are_none(sfm, pictures, tmp_path):
+    (tmp_path / "text.mp4").write_text("not a movie")
+    (tmp_path / "cut.mp4").write_bytes((SAMPLE / "sample.mp4").read_bytes()[:200_000])
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "empty").mkdir()
+    sequence(tmp_path / "one", pictures[:1])
+    sequence(tmp_path / "sizes", [*pictures[:3], pictures[3][:100], *pictures[4:6]])
+    sequence(tmp_path / "black", [np.zeros((180, 320, 3), np.uint8)] * 6)
+    sequence(tmp_path / "grey", [np.full((180, 320, 3), 118, np.uint8)] * 6)
+    for clip, code, message in (
+        ("none.mov", 3, "none.mov: no such file"),
+        ("none.####.exr", 3, "none"),
+        ("text.mp4", 3, "text.mp4: not a movie"),
+        ("cut.mp4", 3, "cut.mp4: one frame"),
+        ("notes.txt", 3, "neither a movie"),
+        ("empty", 3, "no images in it"),
+        ("one", 3, "one frame; a shot needs at least 2"),
+        ("sizes", 3, r"plate.1004.png: 320 x 100 px, but the shot starts with 320 x 180"),
+        ("black", 4, "frames 1001-1006 have no corner"),
+        ("grey", 4, "frames 1001-1006 have no corner"),
+    ):
+        refused(sfm("reconstruct", tmp_path / clip, "-o", tmp_path / "out"), code, message, tmp_path / "out")
+
+
+@pytest.mark.parametrize("frames", ["990-1005", "1005-1020", "2000-2010", "1005", "first"])
+def test_frames_outside_the_clip(sfm, plate, tmp_path, frames):
+    outcome = sfm("reconstruct", plate / "frames", "-o", tmp_path / "out", "--frames", frames)
+    refused(outcome, 3, "1001-1012|one frame|expected plate numbers", tmp_path / "out")
+
+
+def test_a_cut_is_named_and_not_solved_across(sfm, pictures, tmp_path, rng):
+    other = [cv2.GaussianBlur(rng.integers(0, 256, (180, 320, 3), dtype=np.uint8), (0, 0), 1.5)] * 6
+    clip = sequence(tmp_path / "cut", [*pictures[:6], *other])
+    out = tmp_path / "out"
+    refused(sfm("reconstruct", clip, "-o", out, *FEW), 3, r"1006.*1007.*--frames 1001-1006 .*--frames 1007-1012", out)
+
+
+def test_masks_that_do_not_fit(sfm, plate, pictures, tmp_path):
+    sequence(tmp_path / "small", [picture[::2, ::2] for picture in pictures])
+    (tmp_path / "empty").mkdir()
+    for masks, message in (
+        ("small", "mask is 160x90, the plate is 320x180"),
+        ("empty", "no mask"),
+        ("none", "no such"),
+    ):
+        outcome = sfm("reconstruct", plate / "frames", "-o", tmp_path / "out", "--masks", tmp_path / masks)
+        refused(outcome, 3, message, tmp_path / "out")
+
+
+def test_depth_that_does_not_fit(sfm, plate, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "square").mkdir()
+    for number in NUMBERS:
+        np.save(tmp_path / "other" / f"plate.{number + 500}.npy", np.ones((90, 160)))
+        np.save(tmp_path / "square" / f"plate.{number}.npy", np.ones((90, 90)))
+    for depth, message in (
+        ("none at all", "no such folder"),
+        ("empty", "no depth maps in it"),
+        ("other", "named after a frame"),
+        ("square", r"90 x 90, the frame 320 x 180: another aspect ratio"),
+    ):
+        outcome = sfm("reconstruct", plate / "frames", "-o", tmp_path / "out", "--depth", tmp_path / depth, *FEW)
+        refused(outcome, 3, message, tmp_path / "out")
+
+
+def test_what_is_damaged_is_skipped_and_reported(sfm, plate, pictures, tmp_path):
+    """A frame cut short, one missing on disk, maps missing for two frames, and every bad value a map can hold."""
+    clip = sequence(tmp_path / "clip", pictures)
+    file = clip / "plate.1006.png"
+    file.write_bytes(file.read_bytes()[:1000])
+    (clip / "plate.1009.png").unlink()
+    (tmp_path / "maps").mkdir()
+    for number in (n for n in NUMBERS if n not in (1003, 1004)):
+        depth_map = cv2.imread(str(plate / "depth" / f"plate.{number}.png"), cv2.IMREAD_UNCHANGED).astype(float)
+        for column, bad in enumerate((np.nan, 0, -3, np.inf, -np.inf, 1e10)):
+            depth_map[:, 20 * column : 20 * column + 3] = bad
+        np.save(tmp_path / "maps" / f"plate.{number}.npy", depth_map)
+    code, said, told = sfm(
+        "reconstruct", clip, "-o", tmp_path / "out", "--depth", tmp_path / "maps", "--focal-px", FOCAL, *FEW
+    )
+    assert code == 0, told
+    solve = json.loads((tmp_path / "out" / "solve.json").read_text())
+    assert solve["unreadable_frames"] == solve["unregistered_frames"] == [1006]
+    assert solve["missing_frames"] == [1009]
+    assert (solve["frames"], solve["registered"]) == (11, 10)
+    assert solve["verdict"] != "PASS"
+    assert "none for 1006" in said and "unreadable 1006" in said and "missing on disk 1009" in said
+    warnings = [line for line in told.splitlines() if line.startswith("warning: ")]
+    assert any("cannot be decoded, skipped: 1006" in line for line in warnings)
+    assert any("no depth map for 2 of 11 frames: 1003-1004" in line for line in warnings)
+    unknown = [row["frame"] for row in solve["per_frame"] if row["depth_scale"] is None]
+    assert 1006 in unknown and 1001 not in unknown
+
+
+def test_output_folders_that_are_taken(sfm, plate, solved, tmp_path):
+    args = ["reconstruct", plate / "frames", "-o"]
+    before = (solved[0] / "solve.json").read_bytes()
+    refused(sfm(*args, solved[0]), 2, "holds a result already; --force replaces it")
+    assert (solved[0] / "solve.json").read_bytes() == before
+    refused(sfm(*args, plate / "frames", "--force"), 2, "no result of sfm")
+    (tmp_path / "file").write_text("")
+    refused(sfm(*args, tmp_path / "file"), 2, "is a file")
+    refused(sfm(*args, tmp_path / "file" / "out"), 3, "cannot be written")
+    refused(sfm(*args, "/proc/sfm/out"), 3, "cannot be written")
+
+
+def test_interrupted_leaves_nothing(sfm, plate, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    args = ["reconstruct", plate / "frames", "-o", tmp_path / "out", *FEW]
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "reconstruct", interrupt)
+        refused(sfm(*args), 130, "interrupted", tmp_path / "out")
+    monkeypatch.setattr(results, "write_overlay", interrupt)
+    refused(sfm(*args, "--depth", plate / "depth", "--focal-px", FOCAL), 130, "interrupted", tmp_path / "out")
+
+
+def test_the_unexpected_is_one_line_and_debug_shows_where(sfm, plate, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("matrix is\nsingular")
+
+    monkeypatch.setattr(pipeline, "reconstruct", fail)
+    args = ["reconstruct", plate / "frames", "-o", tmp_path / "out"]
+    refused(sfm(*args), 1, r"unexpected RuntimeError: matrix is singular \(run again with --debug", tmp_path / "out")
+    code, _, told = sfm(*args, "--debug")
+    assert code == 1 and "Traceback" in told and "in fail" in told
+
+
+def test_depth_beside_the_clip_is_suggested_not_used(sfm, plate, tmp_path):
+    code, said, told = sfm("reconstruct", plate / "frames", "-o", tmp_path / "out", "--focal-px", FOCAL, *FEW)
+    assert code == 0 and "depth prior  none" in said
+    assert (
+        told.splitlines()[-1] == f"hint: {plate / 'depth'} may hold depth maps of this shot: --depth {plate / 'depth'}"
+    )
+    assert json.loads((tmp_path / "out" / "solve.json").read_text())["depth_sigma"] is None
+
+
+def test_own_tracks_take_the_trackers_place(sfm, plate, solved, tmp_path):
+    scene, shot, _ = results.load_result(solved[0])
+    write_tracks(tmp_path / "mine.csv", scene.tracks, shot.frame_numbers)
+    code, said, _ = sfm(
+        "reconstruct", plate / "frames", "-o", tmp_path / "out", "--depth", plate / "depth", "--focal-px", FOCAL,
+        "--tracks", tmp_path / "mine.csv",
+    )  # fmt: skip
+    assert code == 0 and "12 of 12 have a camera" in said
+    mine = Reconstruction.load(tmp_path / "out" / "reconstruction.npz")
+    np.testing.assert_allclose(mine.tracks.xy, scene.tracks.xy, atol=1e-6)
+    (tmp_path / "bad.csv").write_text("frame,x,y\n")
+    args = ["reconstruct", plate / "frames", "-o", tmp_path / "new", "--tracks"]
+    refused(sfm(*args, tmp_path / "bad.csv"), 3, "bad.csv: .*no column track", tmp_path / "new")
+    write_tracks(tmp_path / "far.npz", scene.tracks, shot.frame_numbers + 100)
+    refused(sfm(*args, tmp_path / "far.npz"), 3, "1101-1112, the clip has 1001-1012", tmp_path / "new")
