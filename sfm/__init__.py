@@ -1,12 +1,43 @@
 """Depth-guided structure from motion for shots whose camera hardly moves."""
 
-from sfm.errors import InputError, MissingDependencyError, NoSolutionError, NotEnoughTracksError, SfmError
-from sfm.geometry import Camera, Rigid3, Sim3
-from sfm.scene import DepthPriors, Reconstruction, Support, Tracks
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sfm.errors import InputError, MissingDependencyError, NoSolutionError, NotEnoughTracksError, SfmError
+    from sfm.geometry import Camera, Rigid3, Sim3
+    from sfm.pipeline import Options, SolveReport, reconstruct, reconstruct_tracks
+    from sfm.scene import DepthPriors, Reconstruction, Support, Tracks
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Camera", "DepthPriors", "InputError", "MissingDependencyError", "NoSolutionError", "NotEnoughTracksError",
-    "Reconstruction", "Rigid3", "SfmError", "Sim3", "Support", "Tracks",
+    "Camera",
+    "DepthPriors",
+    "InputError",
+    "MissingDependencyError",
+    "NoSolutionError",
+    "NotEnoughTracksError",
+    "Options",
+    "Reconstruction",
+    "Rigid3",
+    "SfmError",
+    "Sim3",
+    "SolveReport",
+    "Support",
+    "Tracks",
+    "reconstruct",
+    "reconstruct_tracks",
 ]
+
+_HOMES = ("errors", "geometry", "scene", "pipeline")
+
+
+def __getattr__(name: str):
+    """A public name, imported when it is first asked for: `sfm --help` must not wait for SciPy and OpenCV."""
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"sfm.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module 'sfm' has no attribute {name!r}")

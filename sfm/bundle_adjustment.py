@@ -1,8 +1,8 @@
 """Joint adjustment of cameras and points: reprojection error and depth error in one robust cost.
 
-After *Depth-guided sparse structure-from-motion for movies and TV shows* (CVPR 2022), section 3.3, with the depth term in
-log depth and a scale per frame as a variable (MP-SfM, Pataki et al. 2025). Points move along (x/z, y/z, log z) of the
-first camera that sees them: at small parallax that chart is nearly linear where xyz is not.
+After *Depth-guided sparse structure-from-motion for movies and TV shows* (CVPR 2022), with the depth term in log depth
+and a scale per frame as a variable (MP-SfM, Pataki et al. 2025). Points move along (x/z, y/z, log z) of the first
+camera that sees them: at small parallax that chart is nearly linear where xyz is not.
 """
 
 import logging
@@ -17,6 +17,7 @@ from sfm.geometry.transform import Rigid3
 from sfm.least_squares import (
     Linearization,
     Loss,
+    Losses,
     LossName,
     SolverOptions,
     Status,
@@ -73,8 +74,8 @@ def adjust(
 ) -> tuple[Reconstruction, AdjustmentReport]:
     """Refine registered cameras and points so that reprojection and depth error together are least.
 
-    Uses the inlier observations of registered frames and existing points. Gauge: the first registered camera stays where
-    it is; with a depth term the scale is the prior's (the log scales of the frames have mean zero up to
+    Uses the inlier observations of registered frames and existing points. Gauge: the first registered camera stays
+    where it is; with a depth term the scale is the prior's (the log scales of the frames have mean zero up to
     `frame_scale_sigma`), without one the median depth of the scene is put back afterwards. The camera must be free of
     distortion (`Tracks.undistorted`). Limit: a local minimum near the start.
 
@@ -103,9 +104,10 @@ def reprojection_evidence(
 
 
 class _ShotProblem:
-    """`least_squares.Problem` of a shot. Parameters: [rotvec, translation, log scale, log zoom] a frame, log focal factor, points.
+    """`least_squares.Problem` of a shot.
 
-    Rotation vectors turn the start: R = exp(w) R0. Frames and points are packed: only those in use have parameters.
+    Parameters: [rotvec, translation, log scale, log zoom] of each frame, log focal factor, points. Rotation vectors
+    turn the start: R = exp(w) R0. Frames and points are packed: only those in use have parameters.
     """
 
     def __init__(self, reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions):
@@ -134,8 +136,8 @@ class _ShotProblem:
         self.with_depth = priors is not None and bool(options.depth_weight > 0)
         self.log_scale, self.log_zoom = 6, 6 + self.with_depth  # where a frame's block holds them
         self.kept_size = 6 + self.with_depth + options.zoom
-        self.losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee * self.root_weight),)
-        if not self.with_depth:
+        self.losses: Losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee * self.root_weight),)
+        if priors is None or not self.with_depth:
             return
         depth, sigma = priors.depth[self.use], priors.sigma[self.use]
         self.known = np.isfinite(depth) & np.isfinite(sigma)

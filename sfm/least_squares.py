@@ -50,6 +50,9 @@ class Loss:
         return c2 * np.log1p(s / c2), 1 / (1 + s / c2)
 
 
+Losses = tuple[tuple[slice, Loss, np.ndarray | float], ...]  # rows that are one robust unit, their loss, its knee
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Linearization:
     """Residuals and Jacobians of n observations of `rows` residuals each; arrays row-major, observations last.
@@ -96,7 +99,7 @@ class Problem(Protocol):
     kept_index: np.ndarray
     eliminated_index: np.ndarray
     free: np.ndarray
-    losses: tuple[tuple[slice, Loss, np.ndarray | float], ...]
+    losses: Losses
 
     def at(self, x: np.ndarray) -> Evaluation:
         """The problem at a parameter vector."""
@@ -378,7 +381,7 @@ class NormalEquations:
         return step, back
 
     def quadratic_form(self, at: Evaluation, unit: int, signs: np.ndarray) -> float:
-        """z^T J H^-1 J^T z of the factored system, J the weighted rows of one unit, z (n,) signs of its observations."""
+        """z^T J H^-1 J^T z of the factored system: J the weighted rows of one unit, z (n,) its observations' signs."""
         problem, k, size = self.problem, self.problem.kept_size, self.size
         rows_of, loss, knee = problem.losses[unit]
         g, blocks = np.zeros(len(self.g)), []
@@ -387,7 +390,9 @@ class NormalEquations:
             r = lin.residuals[rows_of]
             z = np.sqrt(loss((r**2).sum(0), _knee(knee, rows))[1]) * signs[rows]
             for a in range(k):
-                g[a:size:k] += np.bincount(problem.kept_index[rows], (lin.kept[rows_of, a] * z).sum(0), problem.num_kept)
+                g[a:size:k] += np.bincount(
+                    problem.kept_index[rows], (lin.kept[rows_of, a] * z).sum(0), problem.num_kept
+                )
             g[size:] += np.einsum("rbn,n->b", lin.shared[rows_of], z)
             blocks.append(np.einsum("ren,n->en", lin.eliminated[rows_of], z))
         blocks = [part.by_block(values) for part, values in zip(self.parts, blocks, strict=True)]
@@ -441,7 +446,8 @@ def scipy_least_squares(
 
     before = robust_cost(problem, x)
     result = scipy.optimize.least_squares(
-        fun, x[columns], jac, method="trf", tr_solver="lsmr", x_scale="jac", max_nfev=options.max_iterations * 10,
+        fun, x[columns], jac=jac,  # pyright: ignore[reportArgumentType]
+        method="trf", tr_solver="lsmr", x_scale="jac", max_nfev=options.max_iterations * 10,
         ftol=options.cost_tolerance * 1e-3, xtol=1e-14, gtol=1e-14, tr_options={"maxiter": 10 * len(columns)},
     )  # fmt: skip
     status = Status.CONVERGED if result.status > 0 else Status.MAX_ITERATIONS
@@ -484,5 +490,5 @@ def sparse_jacobian(problem: Problem, x: np.ndarray) -> csr_array:
     shape = (rows * n, size + problem.num_eliminated * e)
     observed = csr_array((scaled.ravel(), (row_index.ravel(), column_index.ravel())), shape)
     prior = evaluation.prior()[1]
-    prior = hstack([prior, csr_array((prior.shape[0], shape[1] - size))])
+    prior = hstack([prior, csr_array((len(evaluation.prior()[0]), shape[1] - size))])
     return csr_array(block_array([[observed], [prior]]))

@@ -84,7 +84,10 @@ class TrackingNoise:
     def adjustment(self, **others) -> BundleAdjustmentOptions:
         """Options of an adjustment that believes in this noise."""
         return BundleAdjustmentOptions(
-            reproj_sigma_px=self.sigma_px, reproj_knee=self.knee_px / self.sigma_px, track_weight=self.track_weight, **others
+            reproj_sigma_px=self.sigma_px,
+            reproj_knee=self.knee_px / self.sigma_px,
+            track_weight=self.track_weight,
+            **others,
         )
 
 
@@ -102,11 +105,13 @@ def extend(
     mapper = _Mapper(seed, priors, options, progress)
     mapper.grow(_keyframes(seed, options))
     mapper.adjust(options.final_iterations)
-    mapper.grow(np.ones(seed.tracks.num_frames, bool), adjusting=False)
+    everything = np.ones(seed.tracks.num_frames, bool)
+    mapper.grow(everything, adjusting=False)
     # good enough to tell outliers, whose slow wandering is what makes adjusting slow; the last word comes later
     for _ in range(2):
         mapper.make_points()
         mapper.adjust(options.final_iterations)
+        mapper.grow(everything, adjusting=False)
     return mapper.scene, mapper.noise
 
 
@@ -130,9 +135,7 @@ def _keyframes(seed: Reconstruction, options: MappingOptions) -> np.ndarray:
 class _Mapper:
     """The scene as it grows."""
 
-    def __init__(
-        self, seed: Reconstruction, priors: DepthPriors, options: MappingOptions, progress: Progress | None
-    ):
+    def __init__(self, seed: Reconstruction, priors: DepthPriors, options: MappingOptions, progress: Progress | None):
         self.scene, self.priors, self.options, self.progress = seed, priors, options, progress
         self.noise = TrackingNoise.unknown(seed)
         self.cam_points = seed.camera.at(seed.tracks.frame).cam_from_img(seed.tracks.xy)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from sfm.bundle_adjustment import adjust
+from sfm.bundle_adjustment import BundleAdjustmentOptions, adjust
 from sfm.geometry.transform import Rigid3
 from sfm.mapping import TrackingNoise
 from sfm.prior_weight import thinned
@@ -37,6 +37,7 @@ class MotionOptions:
     max_points: int = 800  # points, evenly spread, on which models are compared
     iterations: int = 12
     large_parallax_deg: float = 5.0  # median angle over the tracks
+    large_path: float = 0.15  # extent of the camera's path over the median depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,48 +72,59 @@ def classify_motion(
         "nodal_zoom": 2 * points + 4 * (frames - 1),
         "free": 3 * points + 6 * (frames - 1) - 1,
     }
-    _, free = adjust(part, priors, noise.adjustment(depth_weight=0.1, **settings))
-    turning = without_translation(part)
-    still = replace(turning, cams_from_world=_common_rotation(turning))
+    turning, still = without_translation(part), held_still(part)
     rotation_only = noise.adjustment(refine_translation=False, **settings)
     zooming = replace(rotation_only, zoom=not part.camera.batch)
     cost = {
-        "static": adjust(still, priors, replace(rotation_only, refine_cameras=False))[1].reprojection_cost,
-        "nodal": adjust(turning, priors, rotation_only)[1].reprojection_cost,
-        "nodal_zoom": adjust(turning, priors, zooming)[1].reprojection_cost,
-        "free": free.reprojection_cost,
+        "static": _cost(still, part, priors, replace(rotation_only, refine_cameras=False)),
+        "nodal": _cost(turning, part, priors, rotation_only),
+        "nodal_zoom": _cost(turning, part, priors, zooming),
+        "free": _cost(part, part, priors, noise.adjustment(depth_weight=0.1, **settings)),
     }
     criterion = {k: 2 * cost[k] + freedom[k] * float(np.log(2 * observations)) for k in cost}
     best = min(criterion, key=criterion.__getitem__)
     logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))
     parallax = float(np.nanmedian(scene.parallax_deg()))
     if best == "free":
-        motion = Motion.LARGE_PARALLAX if parallax >= options.large_parallax_deg else Motion.SMALL_PARALLAX
+        large = parallax >= options.large_parallax_deg or _path_over_depth(scene) >= options.large_path
+        motion = Motion.LARGE_PARALLAX if large else Motion.SMALL_PARALLAX
     else:
         motion = Motion.STATIC if best == "static" else Motion.NODAL
     return MotionEvidence(motion, best == "nodal_zoom", criterion, parallax)
+
+
+def _path_over_depth(scene: Reconstruction) -> float:
+    centers = scene.centers_in_world[scene.registered]
+    extent = np.linalg.norm(centers - centers.mean(0), axis=1).max() * 2
+    return float(extent / np.nanmedian(scene.points_in_cam()[:, 2]))
+
+
+def _cost(model: Reconstruction, part: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions) -> float:
+    """Reprojection cost of a model; infinite when it puts points behind cameras: then it is none."""
+    if model.has_point.sum() < 0.98 * part.has_point.sum():
+        return float("inf")
+    return adjust(model, priors, settings)[1].reprojection_cost
 
 
 def without_translation(scene: Reconstruction) -> Reconstruction:
     """The scene with every camera at the median centre, moved to the world's origin, and no point left behind one."""
     center = np.nanmedian(scene.centers_in_world, axis=0)
     cams = Rigid3(scene.cams_from_world.rotation, np.zeros_like(scene.cams_from_world.translation))
-    turning = replace(scene, cams_from_world=cams, points=scene.points - center)
-    behind = scene.tracks.track[turning.points_in_cam()[:, 2] <= 0]
-    points = turning.points.copy()
-    points[behind] = np.nan
-    return replace(turning, points=points)
-
-
-def _common_rotation(scene: Reconstruction) -> Rigid3:
-    """Every camera turned like the middle registered one."""
-    frames = np.flatnonzero(scene.registered)
-    middle = scene.cams_from_world.rotation[frames[len(frames) // 2]]
-    rotation = np.where(scene.registered[:, None, None], middle, np.nan)
-    return Rigid3(rotation, scene.cams_from_world.translation)
+    return _in_front(replace(scene, cams_from_world=cams, points=scene.points - center))
 
 
 def held_still(scene: Reconstruction) -> Reconstruction:
-    """The scene of a locked-off camera: one pose for every registered frame, at the world's origin."""
+    """The scene of a locked-off camera: one pose, the middle one, for every registered frame, at the world's origin."""
     turning = without_translation(scene)
-    return replace(turning, cams_from_world=_common_rotation(turning))
+    frames = np.flatnonzero(scene.registered)
+    middle = scene.cams_from_world.rotation[frames[len(frames) // 2]]
+    rotation = np.where(scene.registered[:, None, None], middle, np.nan)
+    return _in_front(replace(turning, cams_from_world=Rigid3(rotation, turning.cams_from_world.translation)))
+
+
+def _in_front(scene: Reconstruction) -> Reconstruction:
+    """Without points behind a camera that counts them as inliers."""
+    behind = scene.tracks.track[scene.inliers & (scene.points_in_cam()[:, 2] <= 0)]
+    points = scene.points.copy()
+    points[behind] = np.nan
+    return replace(scene, points=points)

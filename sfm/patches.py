@@ -2,7 +2,7 @@
 
 Inverse compositional Lucas-Kanade (Baker and Matthews 2004, section 3.2.2) with an affine warp; gain and offset of the
 brightness are projected out of the steepest-descent images (Hager and Belhumeur 1998).
-A patch across a depth edge follows a bit of both sides; its halves then want to move apart, which tells it from a good one.
+A patch across a depth edge follows a bit of both sides; its halves then want to move apart, and that tells.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -158,4 +158,3 @@ def _normalised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = values - values.mean(-1, keepdims=True)
     norm = np.maximum(np.linalg.norm(values, axis=-1), 1e-3)
     return values / norm[:, None], norm
-

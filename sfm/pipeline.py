@@ -47,6 +47,11 @@ class Options:
     max_iterations: int = 40  # of the last adjustment
 
 
+WHOLE_CLIP = VideoOptions()
+# tracks that a person made or checked: few, nearly all right, and none to be counted less for being less precise
+BY_HAND = MappingOptions(wrong_part=0.05, weigh_tracks=False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SolveReport:
     """What happened, stage by stage, and whether to trust it."""
@@ -68,27 +73,34 @@ def reconstruct(
     options: Options = Options(),
     *,
     depth_kind: DepthKind = "depth",
-    video: VideoOptions = VideoOptions(),
+    video: VideoOptions = WHOLE_CLIP,
     masks: str | Path | None = None,
+    tracks: Tracks | None = None,
     progress: Progress | None = None,
 ) -> tuple[Reconstruction, SolveReport, Shot]:
     """Solve a shot: a movie file, a folder of frames or a pattern like `shot.%04d.exr`.
 
-    depth: a folder of maps, any `DepthModel`, a callable `(frames (n, h, w, 3) uint8) -> (n, h', w')`, or "none".
+    depth: a folder of maps, any `DepthModel`, a callable `(frames (n, h, w, 3) uint8) -> (n, h', w')`, "none", or with
+    your own tracks `DepthPriors` at their observations.
     camera: the intrinsics if known (then fixed unless `options.refine_focal`); else a 50-degree lens is refined.
-    masks: a folder of images, black where nothing may be tracked. Raises an `SfmError` that says what to do.
+    masks: a folder of images, black where nothing may be tracked. tracks: your own, on the clip's frames, instead of
+    the tracker's. Raises an `SfmError` that says what to do.
     """
     tell = progress or (lambda stage, part, text: None)
     footage = clip if isinstance(clip, Video) else open_video(clip, video)
-    model = load(depth, depth_kind)
-    mask = load_masks(masks, footage) if masks is not None else None
-    report_tracks = lambda frame, alive: tell("tracking", frame / len(footage), f"{alive:,} points")  # noqa: E731
-    tracks = track_points(footage, options.tracking, mask, report_tracks)
-    tell("depth", 0.0, "reading the prior")
+    model = load(depth, depth_kind) if not isinstance(depth, DepthPriors) else None
+    if tracks is None:
+        mask = load_masks(masks, footage) if masks is not None else None
+        tracks = track_points(footage, options.tracking, mask, _tracking_progress(tell, len(footage)))
+    else:
+        options = replace(options, mapping=BY_HAND)
     shot = footage.shot
     patch = options.tracking.patch_radius * max(1.0, shot.width / options.tracking.working_width)
     sampling = replace(options.depth, edge_radius_px=patch)
-    priors = sample_depth(model, footage, tracks, sampling) if model is not None else None
+    priors = depth if isinstance(depth, DepthPriors) else None
+    if model is not None:
+        tell("depth", 0.0, "reading the prior")
+        priors = sample_depth(model, footage, tracks, sampling)
     if camera is not None and (camera.width, camera.height) != (shot.width, shot.height):
         raise ValueError(f"camera: got {camera.width}x{camera.height}, expected the plate's {shot.width}x{shot.height}")
     size = (shot.width, shot.height)
@@ -100,7 +112,7 @@ def reconstruct_tracks(
     tracks: Tracks,
     priors: DepthPriors | None,
     camera: Camera,
-    options: Options = Options(mapping=MappingOptions(wrong_part=0.05, weigh_tracks=False)),
+    options: Options = Options(mapping=BY_HAND),
     progress: Progress | None = None,
 ) -> tuple[Reconstruction, SolveReport]:
     """Solve from the waist: your own tracks and depth at their observations, for people with their own tracker.
@@ -112,7 +124,12 @@ def reconstruct_tracks(
 
 
 def _solve(
-    tracks: Tracks, priors: DepthPriors | None, camera: Camera | None, size: tuple[int, int], options: Options, tell: Progress
+    tracks: Tracks,
+    priors: DepthPriors | None,
+    camera: Camera | None,
+    size: tuple[int, int],
+    options: Options,
+    tell: Progress,
 ) -> tuple[Reconstruction, SolveReport]:
     """Right of the waist: nobody sees a pixel here."""
     focal_given, prior_given = camera is not None, priors is not None
@@ -131,15 +148,25 @@ def _solve(
     priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
     solved, adjustment = _last_adjustment(grown, priors, noise, motion, weight, refine_focal, options)
     solved = _finish(solved, priors, tracks, lens, weight, options)
-    tell("adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px")
+    tell(
+        "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
+    )
     verdict, reasons = judge(solved, motion, focal_given, prior_given, options.verdict)
     return solved, SolveReport(verdict, reasons, motion, noise, weight, adjustment, focal_given, prior_given)
+
+
+def _tracking_progress(tell: Progress, frames: int) -> Callable[[int, int], None]:
+    return lambda done, alive: tell("tracking", done / frames, f"{done} of {frames} frames, {alive:,} points")
 
 
 def _mapping_progress(tell: Progress) -> Callable[[Reconstruction, float], None]:
     def report(scene: Reconstruction, rms_px: float) -> None:
         done, frames = int(scene.registered.sum()), len(scene.registered)
-        tell("mapping", done / frames, f"{done} of {frames} frames, {int(scene.has_point.sum()):,} points, {rms_px:.2f} px")
+        tell(
+            "mapping",
+            done / frames,
+            f"{done} of {frames} frames, {int(scene.has_point.sum()):,} points, {rms_px:.2f} px",
+        )
 
     return report
 
@@ -150,7 +177,10 @@ def _last_adjustment(
 ) -> tuple[Reconstruction, AdjustmentReport]:  # fmt: skip
     """The whole shot as the kind of shot it is: a camera that only turns gets no path."""
     settings = noise.adjustment(
-        depth_weight=weight.weight, refine_focal=refine_focal, max_iterations=options.max_iterations, cost_tolerance=1e-5
+        depth_weight=weight.weight,
+        refine_focal=refine_focal,
+        max_iterations=options.max_iterations,
+        cost_tolerance=1e-5,
     )
     if motion.motion is Motion.NODAL:
         # without parallax the tracks say nothing of depth, so the prior cannot contradict them
@@ -159,7 +189,9 @@ def _last_adjustment(
             held = replace(held, zoom=True, refine_focal=False)
         return adjust(without_translation(grown), priors, held)
     if motion.motion is Motion.STATIC:
-        return adjust(held_still(grown), priors, replace(settings, depth_weight=1.0, refine_cameras=False, refine_focal=False))
+        return adjust(
+            held_still(grown), priors, replace(settings, depth_weight=1.0, refine_cameras=False, refine_focal=False)
+        )
     return adjust(grown, priors, settings)
 
 
@@ -179,5 +211,9 @@ def _finish(
     rotation[frame], translation[frame] = np.eye(3), 0.0
     camera = replace(solved.camera, distortion=lens.distortion)
     return replace(
-        solved, cams_from_world=Rigid3(rotation, translation), camera=camera, tracks=tracks, depth_sigma=weight.depth_sigma
+        solved,
+        cams_from_world=Rigid3(rotation, translation),
+        camera=camera,
+        tracks=tracks,
+        depth_sigma=weight.depth_sigma,
     )

@@ -1,10 +1,9 @@
 """How much the depth prior deserves to be believed on this shot: as much as the tracks do not contradict.
 
-A network's depth is wrong smoothly, thousands of points at once, so its own sigma says little about what it does to the
-cameras; the reprojection error of the adjusted shot does say it. The prior is released step by step (warm starts) and the
-weight kept at which the shot would best predict new observations: reprojection cost plus the number of parameters the
-tracks alone had to decide, counted by their serial correlation (Mallows 1973, Akaike 1974). The prior is never believed
-more than the independent measurements its errors show it to hold: a few dozen a shot, however many points it is read at.
+A network's depth is wrong smoothly, thousands of points at once, so it is never believed more than the independent
+measurements its errors show it to hold: a few dozen a shot, however many points it is read at. Below that the strongest
+weight is kept at which the shot would predict new observations about as well as at the best: reprojection cost plus the
+parameters the tracks alone had to decide, counted by their serial correlation (Mallows 1973, Akaike 1974).
 """
 
 import logging
@@ -69,7 +68,9 @@ def weigh_prior(
         evidence.append((share, report.reprojection_cost, reprojection_evidence(part, priors, settings)))
         logger.info("depth prior x %g: reprojection cost %.1f, %.1f parameters left to the tracks", *evidence[-1])
     score = np.array([cost + correlation * decided for _, cost, decided in evidence])
-    share = max(e[0] for e, s in zip(evidence, score, strict=True) if s <= score.min() + options.significance * correlation)
+    share = max(
+        e[0] for e, s in zip(evidence, score, strict=True) if s <= score.min() + options.significance * correlation
+    )
     weight = float(share * measurements) / max(int(scene.has_point.sum()), 1)
     logger.info(
         "depth sigma %.3f, worth %.0f measurements; believed x %g; %.1f sightings count as one",
@@ -79,16 +80,30 @@ def weigh_prior(
 
 
 def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstruction:
-    """The scene with only some of its frames and points, evenly spaced; points that two chosen frames see."""
-    frames = _evenly(np.flatnonzero(scene.registered), max_frames)
+    """The scene with only some of its frames and points, evenly spaced; every point is seen by two of the frames.
+
+    A shot whose tracks are too short for such spacing keeps all of its frames.
+    """
+    frames = np.flatnonzero(scene.registered)
+    seen = _sightings(scene, _evenly(frames, max_frames))
+    if (seen >= 2).sum() < 0.5 * scene.has_point.sum():
+        seen = _sightings(scene, frames)
+    else:
+        frames = _evenly(frames, max_frames)
     registered = np.zeros_like(scene.registered)
     registered[frames] = True
-    use = scene.inliers & registered[scene.tracks.frame]
-    seen = np.bincount(scene.tracks.track[use], minlength=scene.tracks.num_tracks)
     keep = np.zeros(scene.tracks.num_tracks, bool)
     keep[_evenly(np.flatnonzero(scene.has_point & (seen >= 2)), max_points)] = True
     points = np.where(keep[:, None], scene.points, np.nan)
-    return replace(scene, registered=registered, points=points, inliers=use & keep[scene.tracks.track])
+    inliers = scene.inliers & registered[scene.tracks.frame] & keep[scene.tracks.track]
+    seeing = np.bincount(scene.tracks.frame[inliers], minlength=len(registered))
+    return replace(scene, registered=registered & (seeing > 0), points=points, inliers=inliers)
+
+
+def _sightings(scene: Reconstruction, frames: np.ndarray) -> np.ndarray:
+    """Inliers of each track in some frames, (tracks,)."""
+    use = scene.inliers & np.isin(scene.tracks.frame, frames)
+    return np.bincount(scene.tracks.track[use], minlength=scene.tracks.num_tracks)
 
 
 def _evenly(items: np.ndarray, count: int) -> np.ndarray:
@@ -96,9 +111,7 @@ def _evenly(items: np.ndarray, count: int) -> np.ndarray:
     return items[np.unique(np.rint(np.linspace(0, len(items) - 1, min(count, len(items)))).astype(int))]
 
 
-def _estimate_errors(
-    scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions
-) -> tuple[float, float]:
+def _estimate_errors(scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions) -> tuple[float, float]:
     """Relative error of the prior by MAD, and how many independent measurements it is worth.
 
     Measured where parallax knows the depth much better than the prior claims to; where it does not, the claim stands

@@ -1,13 +1,14 @@
 """What the stages hand on: `Tracks`, `DepthPriors`, `Reconstruction`.
 
 Index `i` is frame `i` of the shot, index `j` is track `j`, everywhere. Observations are flat and sorted by track, then
-frame. A dense `(frames, tracks)` table of 300 frames x 20,000 tracks with a mean length of 40 is 102 MB; the flat arrays
-are 19 MB, and every stage right of the waist wants observations grouped by track anyway.
+frame. A dense `(frames, tracks)` table of 300 frames x 20,000 tracks with a mean length of 40 is 102 MB; the flat
+arrays are 19 MB, and every stage right of the waist wants observations grouped by track anyway.
 """
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -151,7 +152,8 @@ class Reconstruction:
     cams_from_world (frames,): NaN where not registered;
     registered (frames,) bool;
     points (tracks, 3): NaN where a track has no point;
-    inliers (observations,) bool: observations the adjustment believes;
+    inliers (observations,) bool: observations the adjustment believes, only in registered frames and of tracks with a
+    point;
     tracks: the observations themselves, px of the plate as shot (distorted);
     depth_scale (frames,): prior depth times this is scene depth, NaN where unknown;
     support (tracks,) `Support`: triangulated or held by the prior;
@@ -275,15 +277,15 @@ class Reconstruction:
             if int(arrays["format_version"]) != FORMAT_VERSION:
                 raise InputError(f"{path}: format version {arrays['format_version']}, expected {FORMAT_VERSION}")
             width, height = (int(v) for v in arrays["image_size"])
-            lens = (arrays[k] for k in ("focal_length", "principal_point", "distortion"))
+            lens = {k: arrays[k] for k in ("focal_length", "principal_point", "distortion")}
+            frame, track, xy = (arrays[f"track_{name}"] for name in ("frame", "index", "xy"))
             frames, count = len(arrays["registered"]), len(arrays["points"])
-            observed = (arrays[k] for k in ("track_frame", "track_index", "track_xy"))
             return cls(
-                camera=Camera(*lens, width, height),
+                camera=Camera(**lens, width=width, height=height),
                 cams_from_world=Rigid3.from_matrix(arrays["cams_from_world"]),
-                tracks=Tracks(*observed, frames, count, arrays["track_colors"]),
+                tracks=Tracks(frame, track, xy, frames, count, arrays["track_colors"]),
                 depth_sigma=float(arrays["depth_sigma"]),
                 **{k: arrays[k] for k in ("registered", "points", "inliers", "depth_scale", "support", "point_sigma")},
             )
-        except (OSError, KeyError, ValueError, EOFError) as error:
+        except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a reconstruction written by sfm ({error})") from error

@@ -65,7 +65,9 @@ def make_shot(
     outliers = rng.random(len(xy)) < outlier_ratio
     angle = rng.uniform(0, 2 * np.pi, outliers.sum())
     xy[outliers] += rng.uniform(10, 40, (outliers.sum(), 1)) * np.column_stack([np.cos(angle), np.sin(angle)])
-    error = depth_error * rng.standard_normal(num_tracks)[track] + depth_flicker * rng.standard_normal(num_frames)[frame]
+    error = (
+        depth_error * rng.standard_normal(num_tracks)[track] + depth_flicker * rng.standard_normal(num_frames)[frame]
+    )
     priors = DepthPriors(depth / depth_unit * np.exp(error), np.full(len(depth), max(depth_error, 0.01)))
     colors = rng.integers(0, 256, (num_tracks, 3))
     return SyntheticShot(

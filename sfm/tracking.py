@@ -35,13 +35,14 @@ class TrackingOptions:
     flow_window: int = 15
     flow_levels: int = 4
     max_forward_backward_error: float = 1.0
+    min_flow_found: float = 0.5  # below this part found, matched features tell flow where to look
     patch_radius: int = 10  # the first appearance is a square of 2 r + 1
     min_correlation: float = 0.8  # with the first appearance, after the affine match
     max_split: float = 0.2  # halves of a patch that want to move apart by more, on average, mark a depth edge
     max_correction: float = 2.0  # refinement may move a flow result this far
     max_missed: int = 3  # frames a track may fail its checks before it ends
     min_length: int = 3  # shorter tracks are dropped
-    min_survivors: float = 0.1  # fewer tracks than this part surviving one frame means a cut, a flash or a black frame
+    min_survivors: float = 0.06  # fewer tracks than this part surviving one frame means a cut, a flash or a black frame
 
 
 @dataclass(slots=True)
@@ -93,10 +94,14 @@ def load_masks(folder: str | Path, video: Video) -> Mask:
     folder, shot = Path(folder), video.shot
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of masks")
-    by_stem = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".exr")}
+    by_stem = {
+        p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".exr")
+    }
     paths = [by_stem.get(Path(name).stem) or by_stem.get(name) for name in shot.frame_names]
     if not any(paths):
-        raise InputError(f"{folder}: no mask is named like a frame of the shot, e.g. {Path(shot.frame_names[0]).stem}.png")
+        raise InputError(
+            f"{folder}: no mask is named like a frame of the shot, e.g. {Path(shot.frame_names[0]).stem}.png"
+        )
     if missing := sum(p is None for p in paths):
         logger.warning("%s: %d of %d frames have no mask; they are tracked everywhere", folder, missing, len(paths))
 
@@ -167,6 +172,9 @@ class _Tracker:
         refined, affine, correlation, split = self.patches.refine(smooth, xy, survivors)
         good = survivors & (correlation >= options.min_correlation)
         good &= np.linalg.norm(refined - xy, axis=1) <= options.max_correction
+        if good.sum() < 0.5 * survivors.sum():
+            # most patches look different at once: the frame is blurred, not the tracks lost; flow is all there is
+            good, refined, affine = survivors, xy, self.patches.affine
         if allowed is not None:
             column, row = np.clip(np.rint(xy), 0, np.array(self.size) - 1).astype(int).T
             unmasked = allowed[row, column] > 0
@@ -179,14 +187,24 @@ class _Tracker:
         return True
 
     def _flow(self, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lucas-Kanade there and back."""
+        """Lucas-Kanade there and back; where half get lost, once more from where matched features say to look."""
+        xy, good = self._lucas_kanade(gray, self.xy)
+        if good.mean() < self.options.min_flow_found and self.previous is not None:
+            guess = _moved_like_features(self.previous, gray, self.xy)
+            if guess is not None:
+                guided, found = self._lucas_kanade(gray, guess)
+                if found.sum() > good.sum():
+                    return guided, found
+        return xy, good
+
+    def _lucas_kanade(self, gray: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         options = self.options
-        window = (options.flow_window, options.flow_window)
-        settings = {"winSize": window, "maxLevel": options.flow_levels,
-                    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03)}  # fmt: skip
-        start = self.xy.reshape(-1, 1, 2)
-        xy, found, _ = cv2.calcOpticalFlowPyrLK(self.previous, gray, start, None, **settings)
-        back, found_back, _ = cv2.calcOpticalFlowPyrLK(gray, self.previous, xy, None, **settings)
+        settings = {"winSize": (options.flow_window, options.flow_window), "maxLevel": options.flow_levels,
+                    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03),
+                    "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}  # fmt: skip
+        start, guess = self.xy.reshape(-1, 1, 2), guess.reshape(-1, 1, 2).astype(np.float32)
+        xy, found, _ = cv2.calcOpticalFlowPyrLK(self.previous, gray, start, guess.copy(), **settings)
+        back, found_back, _ = cv2.calcOpticalFlowPyrLK(gray, self.previous, xy, xy - (guess - start), **settings)
         error = np.linalg.norm(back - start, axis=2)[:, 0]
         good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (error <= options.max_forward_backward_error)
         return xy[:, 0], good
@@ -295,6 +313,27 @@ class _Tracker:
         good = long_enough & (split <= max(self.options.max_split, 1.5 * float(np.median(split[long_enough]))))
         keep = good[track]
         renumber = np.cumsum(good) - 1
-        return Tracks(
-            frame[keep], renumber[track[keep]], xy[keep], len(self.video), int(good.sum()), colors[good]
-        )
+        return Tracks(frame[keep], renumber[track[keep]], xy[keep], len(self.video), int(good.sum()), colors[good])
+
+
+def _moved_like_features(before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> np.ndarray | None:
+    """Where points xy (n, 2) go if they move like the homography of matched SIFT features; None without enough."""
+    detector = cv2.SIFT_create(1000)
+    (keys1, words1), (keys2, words2) = (detector.detectAndCompute(image, None) for image in (before, after))
+    if words1 is None or words2 is None or len(keys2) < 2:
+        return None
+    pairs = [p for p in cv2.BFMatcher().knnMatch(words1, words2, k=2) if len(p) == 2]
+    matches = [first for first, second in pairs if first.distance < 0.8 * second.distance]
+    if len(matches) < 12:
+        return None
+    source = np.array([keys1[m.queryIdx].pt for m in matches], np.float32)
+    target = np.array([keys2[m.trainIdx].pt for m in matches], np.float32)
+    H, inliers = cv2.findHomography(source, target, cv2.USAC_MAGSAC, 3.0)
+    if H is None or inliers.sum() < 12:
+        return None
+    height, width = before.shape
+    corners = np.array([[[0, 0]], [[width, 0]], [[width, height]], [[0, height]]], np.float32)
+    size = cv2.contourArea(cv2.perspectiveTransform(corners, H)) / (width * height)
+    if not 0.3 < size < 3:  # a homography of wrong matches folds the picture up
+        return None
+    return cv2.perspectiveTransform(xy.reshape(-1, 1, 2).astype(np.float32), H)[:, 0]

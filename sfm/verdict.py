@@ -16,7 +16,7 @@ from sfm.scene import Reconstruction
 class Verdict(StrEnum):
     """Use it, look at it first, or do not use it."""
 
-    PASS = "PASS"  # noqa: S105
+    PASS = "PASS"
     REVIEW = "REVIEW"
     FAIL = "FAIL"
 

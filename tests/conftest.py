@@ -28,5 +28,6 @@ def shared() -> Path:
 def no_logged_errors(caplog):
     """Any logged ERROR fails the test."""
     yield
-    errors = [r.getMessage() for when in ("setup", "call") for r in caplog.get_records(when) if r.levelno >= logging.ERROR]
+    records = [record for when in ("setup", "call") for record in caplog.get_records(when)]
+    errors = [record.getMessage() for record in records if record.levelno >= logging.ERROR]
     assert not errors, errors

@@ -43,8 +43,8 @@ def sample_depth(
     lies outside the plate, or where any of the four neighbours with weight is unknown (zero, negative, not finite or
     above 1e9). Its limit: half a map pixel from the border the nearest pixel's value counts.
 
-    Returns depth, relative sigma and relief of each observation. Raises `InputError` when a map has another aspect ratio than
-    the plate, when the maps are fewer or more than the frames, or when almost no observation gets a depth.
+    Returns depth, relative sigma and relief of each observation. Raises `InputError` when a map has another aspect
+    ratio than the plate, when the maps are fewer or more than the frames, or when almost no observation gets a depth.
     """
     if tracks.num_frames != len(video):
         raise ValueError(f"tracks: got {tracks.num_frames} frames, expected the {len(video)} of the video")
@@ -111,15 +111,16 @@ def _sample(depth_map: np.ndarray, xy: np.ndarray, kind: DepthKind) -> tuple[np.
 
 
 def _relief(depth_map: np.ndarray, xy: np.ndarray, radius: float) -> np.ndarray:
-    """Range of the map's logarithm in a square of half side radius (in plate widths) at xy (n, 2), 0..1 over the plate."""
+    """Range of the map's logarithm in a square around xy (n, 2), 0..1 over the plate; radius in plate widths."""
     size = np.array(depth_map.shape[::-1])
     depth_map = depth_map.astype(np.float32)
     valid = (depth_map >= SMALLEST_VALUE) & (depth_map <= LARGEST_VALUE)
     logs = np.log(np.where(valid, depth_map, 1))
     side = 2 * int(np.ceil(radius * size[0])) + 1
     square = np.ones((side, side), np.uint8)
-    highest = cv2.dilate(np.where(valid, logs, -np.inf).astype(np.float32), square)
-    lowest = cv2.erode(np.where(valid, logs, np.inf).astype(np.float32), square)
+    nothing = np.float32(100)  # beyond any logarithm of a valid depth
+    highest = cv2.dilate(np.where(valid, logs, -nothing), square)
+    lowest = cv2.erode(np.where(valid, logs, nothing), square)
     column, row = np.clip(xy * size, 0, size - 1).astype(int).T
     # where the map knows nothing it shows no edge either
     return np.maximum(highest[row, column] - lowest[row, column], 0).astype(float)

@@ -70,7 +70,7 @@ class Camera:
         """The ideal pinhole that sees the undistorted plate."""
         return replace(self, distortion=np.zeros(0))
 
-    def at(self, frame: ArrayLike) -> "Camera":
+    def at(self, frame: int | np.integer | np.ndarray) -> "Camera":
         """The camera at one frame or an array of frames: a fixed lens is the same at every frame."""
         if not self.batch:
             return self

@@ -1,7 +1,7 @@
 """Pose between two frames from matched points and a depth prior for each.
 
-The depth-aware two-view start of *Depth-guided sparse structure-from-motion for movies and TV shows* (CVPR 2022): points
-lifted from the depth of one frame, pose from the lifted points; an essential matrix competes where there is parallax.
+The two-view start of *Depth-guided sparse structure-from-motion for movies and TV shows* (CVPR 2022): points lifted
+from the depth of one frame, pose from the lifted points; an essential matrix competes where there is parallax.
 """
 
 import cv2

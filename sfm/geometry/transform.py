@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from sfm.geometry.rotation import rotation_from_rotvec, rotvec_from_rotation
 
 
-def frozen_array(name: str, value: ArrayLike, shape: tuple, dtype=np.float64) -> np.ndarray:
+def frozen_array(name: str, value: ArrayLike, shape: tuple, dtype: DTypeLike = np.float64) -> np.ndarray:
     """Read-only array checked against `shape`, where None stands for any length and a leading `...` for batch axes.
 
     Raises `ValueError` naming the field, what was got and what is expected.
