@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -167,10 +168,15 @@ def _slices(problem: Problem) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in zip(np.r_[0, ends[:-1]], ends, strict=True) if b > a]
 
 
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads kept for the life of the program: starting them anew for every step would cost as much as the step."""
+    return ThreadPoolExecutor(os.cpu_count())
+
+
 def _in_threads(function: Callable, items: list) -> list:
     """Map in order; NumPy leaves the interpreter lock while it works, and BLAS is held to one thread meanwhile."""
-    with ThreadPoolExecutor(max_workers=min(len(items) or 1, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
+    return list(_pool().map(function, items))
 
 
 def levenberg_marquardt(

@@ -7,9 +7,17 @@ A patch across a depth edge follows a bit of both sides; its halves then want to
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads kept for the life of the program."""
+    return ThreadPoolExecutor()
+
 
 _MAX_ITERATIONS = 6
 _CONVERGED_PX = 0.02
@@ -21,9 +29,9 @@ _PART = 256  # patches matched together: a part stays in the cache
 class Patches:
     """Squares of n tracks as they first appeared, with all that matching needs precomputed.
 
-    template (n, p) of zero mean and unit norm; norm (n,) its contrast; descent (n, 6, p) steepest-descent images,
-    orthogonal to brightness changes; inverse_hessian (n, 6, 6); halves (n, 8, p) takes what is left of a match to the
-    shifts (x, y) its left, right, upper and lower half ask for; affine (n, 2, 2) current warp from first appearance.
+    template (n, p) of zero mean and unit norm; descent (n, 6, p) steepest-descent images, orthogonal to brightness
+    changes; inverse_hessian (n, 6, 6); halves (n, 4, 2, 2) takes what is left of a match along the first two descent
+    images to the shifts its left, right, upper and lower half ask for; affine (n, 2, 2) current warp.
     """
 
     radius: int
@@ -43,7 +51,7 @@ class Patches:
     def empty(cls, radius: int) -> "Patches":
         """No patch yet."""
         p = (2 * radius + 1) ** 2
-        zeros = (np.zeros((0, *shape), np.float32) for shape in ((p,), (6, p), (6, 6), (8, p), (2, 2)))
+        zeros = (np.zeros((0, *shape), np.float32) for shape in ((p,), (6, p), (6, 6), (4, 2, 2), (2, 2)))
         return cls(radius, *zeros)
 
     def joined(self, other: "Patches") -> "Patches":
@@ -67,7 +75,7 @@ class Patches:
         hessian += 1e-4 * np.einsum("nii->n", hessian)[:, None, None] / 6 * np.diag([1, 1, *[radius**2 / 3] * 4])
         inverse = np.linalg.inv(hessian).astype(np.float32)
         affine = np.broadcast_to(np.eye(2, dtype=np.float32), (len(xy), 2, 2)).copy()
-        halves = _half_shifts(np.stack([gx, gy], axis=1) / norm[:, None, None], u[0], v[0])
+        halves = _half_shifts(descent[:, :2], _half_masks(radius))
         return cls(radius, template, descent, inverse, halves, affine)
 
     def refine(
@@ -78,20 +86,24 @@ class Patches:
         Returns refined positions (n, 2), affine warps (n, 2, 2), the correlation reached (n,), -1 where not active or
         where the match ran away, and the split (n,): px by which opposite halves want to move apart.
         """
-        xy, affine, correlation = xy.astype(np.float32), self.affine.copy(), np.full(len(xy), -1.0)
-        split = np.zeros(len(xy))
-        parts = np.array_split(np.flatnonzero(active), max(active.sum() // _PART, 1))
-        with ThreadPoolExecutor() as pool:  # NumPy and OpenCV leave the interpreter lock while they work
-            matches = list(pool.map(lambda part: self[part]._match(image, xy[part]), parts))
+        xy, affine = xy.astype(np.float32), self.affine.copy()
+        correlation, split = np.full(len(xy), -1.0), np.zeros(len(xy))
+        parts = [slice(start, start + _PART) for start in range(0, len(xy), _PART)]
+        # NumPy and OpenCV leave the interpreter lock while they work
+        matches = list(_pool().map(lambda part: self[part]._match(image, xy[part], active[part]), parts))
         for part, match in zip(parts, matches, strict=True):
             xy[part], affine[part], correlation[part], split[part] = match
         return xy, affine, correlation, split
 
-    def _match(self, image: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _match(
+        self, image: np.ndarray, xy: np.ndarray, active: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """`refine` for all of these patches, in one thread."""
-        affine, lost = self.affine.copy(), np.zeros(len(xy), bool)
+        affine, lost = self.affine.copy(), ~active
         u, v = _offsets(self.radius)
-        todo, left = np.arange(len(xy)), self
+        todo = np.flatnonzero(active)
+        left = self if active.all() else self[todo]
+        xy = xy.copy()
         for _ in range(_MAX_ITERATIONS):
             if not len(todo):
                 break
@@ -112,8 +124,9 @@ class Patches:
         scale = np.linalg.det(affine)
         lost |= (scale < 0.3) | (scale > 3.0)
         correlation = np.where(lost, -1.0, np.einsum("np,np->n", seen, self.template))
-        shifts = (self.halves @ (seen - self.template)[:, :, None]).reshape(-1, 2, 2, 2)
-        split = np.linalg.norm(shifts[:, :, 0] - shifts[:, :, 1], axis=2).max(1)
+        moments = (self.descent[:, :2] * (seen - self.template)[:, None]) @ _half_masks(self.radius).T
+        shifts = np.einsum("nhab,nbh->nha", self.halves, moments)
+        split = np.linalg.norm(shifts[:, ::2] - shifts[:, 1::2], axis=2).max(1)
         return xy, affine, correlation, split
 
 
@@ -130,23 +143,22 @@ def _seen(image: np.ndarray, xy: np.ndarray, affine: np.ndarray, u: np.ndarray, 
     return _normalised(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))[0]
 
 
-def _half_shifts(gradient: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Least-squares shift (x, y) of the left, right, upper and lower half, (n, 8, p), from gradients (n, 2, p).
+def _half_masks(radius: int) -> np.ndarray:
+    """Left, right, upper and lower half of a patch, (4, p), 0 or 1; the middle line belongs to none."""
+    u, v = _offsets(radius)
+    return np.concatenate([u < 0, u > 0, v < 0, v > 0]).astype(np.float32)
+
+
+def _half_shifts(gradient: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Inverse second moments of the gradients (n, 2, p) in each half, (n, 4, 2, 2).
 
     Zero for a pair of halves when one of them has too little texture to say.
     """
-    rows, clear = [], []
-    total = (gradient**2).sum((1, 2))
-    for half in (u < 0, u > 0, v < 0, v > 0):
-        A = gradient * half
-        H = A @ A.transpose(0, 2, 1) + 1e-9 * np.eye(2, dtype=np.float32)
-        clear.append(np.linalg.eigvalsh(H)[:, 0] > 0.02 * total)
-        G = np.linalg.solve(H, A)
-        rows.append(np.where(half, G - (G.sum(2) / half.sum())[:, :, None], 0.0))  # blind to brightness
-    shifts = np.stack(rows, axis=1)
-    shifts[:, :2] *= (clear[0] & clear[1])[:, None, None, None]
-    shifts[:, 2:] *= (clear[2] & clear[3])[:, None, None, None]
-    return shifts.reshape(len(gradient), 8, -1).astype(np.float32)
+    moments = np.einsum("nap,nbp,hp->nhab", gradient, gradient, masks, optimize=True)
+    clear = np.linalg.eigvalsh(moments)[:, :, 0] > 0.02 * (gradient**2).sum((1, 2))[:, None]
+    pair = np.repeat(clear[:, ::2] & clear[:, 1::2], 2, axis=1)
+    inverse = np.linalg.inv(moments + 1e-9 * np.eye(2, dtype=np.float32))
+    return (inverse * pair[:, :, None, None]).astype(np.float32)
 
 
 def _at(image: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
