@@ -27,10 +27,8 @@ def main() -> sfm.SolveReport:
     # depth_kind="disparity" for a network that gives 1 / depth
     scene, report, _ = sfm.reconstruct(SHOT / "sample.mp4", ground_plane, camera, video=video)
     print(f"{report.verdict}: {int(scene.registered.sum())} frames, {scene.rms_px():.2f} px RMS")
-    print(
-        f"the depth was wrong by {100 * scene.depth_sigma:.0f} %: it counts as {report.prior_weight.measurements:.0f}"
-    )
-    print(f"measurements beside {len(scene.tracks):,} sightings")
+    worth = report.prior_weight.measurements
+    print(f"this depth is off by {100 * scene.depth_sigma:.0f} %: it counts as {worth:.0f} measurements for the shot")
     return report
 
 

@@ -1,0 +1,50 @@
+# make demo     solve the sample shot; pictures and files in out/demo
+# make test     the tests            make check    ruff and pyright       make format   ruff, in place
+# make system   Debian packages that a bare machine lacks
+
+PYTHON ?= python3
+BIN := .venv/bin
+SHOT := data/sample_shot
+PACKAGES := libgl1 libegl1 libglib2.0-0 libusb-1.0-0
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: demo test check format system
+
+demo: .venv/.core
+	@$(BIN)/python -c "import cv2" 2>/dev/null || { echo "OpenCV lacks system libraries: make system"; $(MAKE) system; }
+	$(BIN)/sfm reconstruct $(SHOT)/sample.mp4 --depth $(SHOT)/depth --focal-px 622.65 -o out/demo --force
+	@echo
+	@echo "look at    out/demo/overlay_depth_0025.png  out/demo/overlay_residual_0048.png  out/demo/top_view.png"
+	@echo "in 3D      $(BIN)/pip install -e '.[view]'  then  $(BIN)/sfm view out/demo"
+
+test: .venv/.all
+	$(BIN)/python -m pytest
+
+check: .venv/.all
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+format: .venv/.all
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# the stamps: install once, and again when pyproject.toml changes
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -c "import ensurepip" 2>/dev/null || { echo "Python cannot make environments: make system"; $(MAKE) system; }
+	$(PYTHON) -m venv .venv
+
+.venv/.core: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.all: pyproject.toml constraints-cpu.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e ".[all,dev]"
+	@touch $@ .venv/.core
+
+system:
+	@command -v apt-get >/dev/null || { echo "no apt-get here: install by hand what gives libGL, libEGL, glib and libusb" >&2; exit 1; }
+	$(SUDO) apt-get update -qq
+	$(SUDO) apt-get install -y -qq --no-install-recommends $(PACKAGES) \
+		$$($(PYTHON) -c "import ensurepip" 2>/dev/null || echo python3-venv)
