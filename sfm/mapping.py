@@ -278,7 +278,7 @@ class _Mapper:
         return np.where(seen > 0, total / np.maximum(seen, 1), np.inf)
 
     def adjust(self, iterations: int) -> AdjustmentReport:
-        """Adjust, measure the tracking noise anew, tell inliers from outliers, upgrade lifted points."""
+        """Adjust, measure the tracking noise anew, tell inliers from outliers."""
         options = self.noise.adjustment(
             max_iterations=iterations, cost_tolerance=1e-3, refine_focal=self.options.refine_focal,
             focal_sigma=self.options.focal_sigma,
@@ -287,7 +287,6 @@ class _Mapper:
         if self.options.refine_focal:
             self.cam_points = self.scene.camera.at(self.scene.tracks.frame).cam_from_img(self.scene.tracks.xy)
         self.scene, self.noise = filter_observations(self.scene, self.priors.relief, self.options)
-        self.scene = with_support(self.scene, self.options.min_tri_angle_deg)
         if self.progress is not None:
             self.progress(self.scene, report.rms_px)
         return report
@@ -302,9 +301,12 @@ def filter_observations(
     return _drop_weak(replace(scene, inliers=inliers), options.min_observations), noise
 
 
-def with_support(scene: Reconstruction, min_tri_angle_deg: float) -> Reconstruction:
-    """Say of each point whether parallax or the prior holds it."""
-    triangulated = np.nan_to_num(scene.parallax_deg()) >= min_tri_angle_deg
+def with_support(scene: Reconstruction, prior_sigma: float) -> Reconstruction:
+    """Say of each point whether the tracks or the prior hold it in depth: whichever knows it better.
+
+    prior_sigma: relative standard deviation of the depth prior.
+    """
+    triangulated = np.nan_to_num(scene.point_sigma, nan=np.inf) < prior_sigma
     support = np.where(triangulated, Support.TRIANGULATED, Support.PRIOR)
     return replace(scene, support=np.where(scene.has_point, support, Support.NONE))
 

@@ -27,6 +27,7 @@ from sfm.video import Shot, Video, VideoOptions, open_video
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN_DEPTH_SIGMA = 0.3  # of a prior nobody looked at: what small networks show
 DEFAULT_FOV_DEG = 50.0  # horizontal; between a phone (65) and a 35 mm lens on Super 35 film (39)
 
 Progress = Callable[[str, float, str], None]  # stage, part done 0..1, what it found so far
@@ -202,7 +203,7 @@ def _finish(
     if not solved.registered.any():
         raise NoSolutionError("no frame could be registered: see --verbose for what was tried")
     solved, _ = filter_observations(solved, priors.relief, options.mapping)
-    solved = with_support(solved, options.mapping.min_tri_angle_deg)
+    solved = with_support(solved, weight.depth_sigma if np.isfinite(weight.depth_sigma) else UNKNOWN_DEPTH_SIGMA)
     first = solved.cams_from_world[int(np.flatnonzero(solved.registered)[0])]
     solved = solved.transform(Sim3(np.ones(()), first.rotation, first.translation))
     # exact, so that a reader who looks for the identity finds it
