@@ -73,14 +73,18 @@ def logging_to(console: Console, loudness: Loudness) -> Iterator[Callable[[], st
     record.setLevel(min(loudness, logging.INFO))
     shown = _ConsoleHandler(console)
     shown.setLevel(loudness)
-    logger = logging.getLogger("sfm")
+    logger, warned = logging.getLogger("sfm"), logging.getLogger("py.warnings")
     before = logger.level
     logger.setLevel(min(loudness, logging.INFO))
+    logging.captureWarnings(True)  # of NumPy and the like: for the log file, they mean nothing to an artist
     for handler in (record, shown):
         logger.addHandler(handler)
+    warned.addHandler(record)
     try:
         yield text.getvalue
     finally:
+        logging.captureWarnings(False)
+        warned.removeHandler(record)
         logger.setLevel(before)
         for handler in (record, shown):
             logger.removeHandler(handler)

@@ -1,10 +1,12 @@
 """The command line, run on a real clip: every frame 4 of the sample shot at half size, as plates 1001 to 1012."""
 
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
@@ -391,3 +393,16 @@ def test_own_tracks_take_the_trackers_place(sfm, plate, solved, tmp_path):
     refused(sfm(*args, tmp_path / "bad.csv"), 3, "bad.csv: .*no column track", tmp_path / "new")
     write_tracks(tmp_path / "far.npz", scene.tracks, shot.frame_numbers + 100)
     refused(sfm(*args, tmp_path / "far.npz"), 3, "1101-1112, the clip has 1001-1012", tmp_path / "new")
+
+
+def test_warnings_of_other_packages_go_to_the_log_only(capsys):
+    from sfm import console
+
+    with console.logging_to(console.error_console(), console.Loudness.NORMAL) as log:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.warn("overflow encountered", RuntimeWarning, stacklevel=1)
+        logging.getLogger("sfm.depth").warning("no depth map for 2 frames")
+        logging.getLogger("sfm.depth").info("depth at 90 sightings")
+    assert capsys.readouterr().err == "warning: no depth map for 2 frames\n"
+    assert all(text in log() for text in ("overflow encountered", "no depth map for 2 frames", "depth at 90 sightings"))
