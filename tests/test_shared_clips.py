@@ -108,7 +108,8 @@ def test_tears_of_steel(shared, number, bar_pct):
     error_pct = _position_error(solved.centers_in_world, truth.centers_in_world)
     print(
         f"\nshot_{number}: ATE {error_pct:.3f} %, RMS {solved.rms_px():.3f} px, "
-        f"production's on the same {made.rms_px():.3f}, inliers {solved.inliers.mean():.3f}, {report.adjustment.iterations} iterations, {report.verdict}"
+        f"production's on the same {made.rms_px():.3f}, inliers {solved.inliers.mean():.3f}, "
+        f"{report.adjustment.iterations} iterations, {report.verdict}"
     )
     assert solved.registered.all()
     assert solved.rms_px() <= 1.1 * made.rms_px()
