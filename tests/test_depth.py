@@ -130,7 +130,7 @@ def test_sigma_grows_at_depth_edges():
     options = DepthOptions(edge_sigma=0.5)
     priors = sample(grid, [(40, 45), (80, 45), (75, 45)], options=options)
     np.testing.assert_allclose(priors.sigma, [0.2, np.hypot(0.2, 0.5 * np.log(4)), 0.2])
-    assert priors.scale_free
+    np.testing.assert_allclose(priors.relief, [0, np.log(4), np.log(4)], atol=1e-6)
 
 
 def test_each_observation_gets_its_own_frames_depth(rng):

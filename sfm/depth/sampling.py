@@ -113,9 +113,9 @@ def _sample(depth_map: np.ndarray, xy: np.ndarray, kind: DepthKind) -> tuple[np.
 def _relief(depth_map: np.ndarray, xy: np.ndarray, radius: float) -> np.ndarray:
     """Range of the map's logarithm in a square around xy (n, 2), 0..1 over the plate; radius in plate widths."""
     size = np.array(depth_map.shape[::-1])
-    depth_map = depth_map.astype(np.float32)
+    depth_map = depth_map.astype(float)
     valid = (depth_map >= SMALLEST_VALUE) & (depth_map <= LARGEST_VALUE)
-    logs = np.log(np.where(valid, depth_map, 1))
+    logs = np.log(np.where(valid, depth_map, 1)).astype(np.float32)
     side = 2 * int(np.ceil(radius * size[0])) + 1
     square = np.ones((side, side), np.uint8)
     nothing = np.float32(100)  # beyond any logarithm of a valid depth
