@@ -387,20 +387,20 @@ class NormalEquations:
         return step, back
 
     def quadratic_form(self, at: Evaluation, unit: int, signs: np.ndarray) -> float:
-        """z^T J H^-1 J^T z of the factored system: J the weighted rows of one unit, z (n,) its observations' signs."""
+        """z^T J H^-1 J^T z of the factored system: J the weighted rows of one unit, z (rows, n) signs."""
         problem, k, size = self.problem, self.problem.kept_size, self.size
         rows_of, loss, knee = problem.losses[unit]
         g, blocks = np.zeros(len(self.g)), []
         for rows in _slices(problem):
             lin = at.linearize(rows)
             r = lin.residuals[rows_of]
-            z = np.sqrt(loss((r**2).sum(0), _knee(knee, rows))[1]) * signs[rows]
+            z = np.sqrt(loss((r**2).sum(0), _knee(knee, rows))[1]) * signs[:, rows]
             for a in range(k):
                 g[a:size:k] += np.bincount(
                     problem.kept_index[rows], (lin.kept[rows_of, a] * z).sum(0), problem.num_kept
                 )
-            g[size:] += np.einsum("rbn,n->b", lin.shared[rows_of], z)
-            blocks.append(np.einsum("ren,n->en", lin.eliminated[rows_of], z))
+            g[size:] += np.einsum("rbn,rn->b", lin.shared[rows_of], z)
+            blocks.append(np.einsum("ren,rn->en", lin.eliminated[rows_of], z))
         blocks = [part.by_block(values) for part, values in zip(self.parts, blocks, strict=True)]
         step, inner = self.back_substitute(g, blocks)
         return float(g @ step + sum(np.sum(a * b) for a, b in zip(blocks, inner, strict=True)))
@@ -417,7 +417,8 @@ def effective_parameters(problem: Problem, x: np.ndarray, unit: int, probes: int
         if not system.factor(1e-9):
             return float("nan")
         rng = np.random.default_rng(seed)
-        signs = rng.choice([-1.0, 1.0], (probes, len(problem.kept_index)))
+        rows = len(problem.at(x).residuals(slice(0, 1))[problem.losses[unit][0]])
+        signs = rng.choice([-1.0, 1.0], (probes, rows, len(problem.kept_index)))
         return float(np.mean([system.quadratic_form(problem.at(x), unit, z) for z in signs]))
 
 
@@ -464,10 +465,13 @@ def _robustify(problem: Problem, residuals: np.ndarray) -> tuple[np.ndarray, np.
     """Scaled residuals, the scale m = sqrt(rho(s) / s) and dm/ds, each (rows, n)."""
     scale, slope = np.ones_like(residuals), np.zeros_like(residuals)
     for rows, loss, knee in problem.losses:
-        s = np.maximum((residuals[rows] ** 2).sum(0), 1e-30)
+        s = (residuals[rows] ** 2).sum(0)
+        curved = s > 1e-12 * np.square(knee)  # nearer to zero every loss is its square
+        s = np.where(curved, s, np.square(knee))
         rho, derivative = loss(s, knee)
         m = np.sqrt(rho / s)
-        scale[rows], slope[rows] = m, (derivative * s - rho) / (2 * m * s * s)
+        scale[rows] = np.where(curved, m, 1.0)
+        slope[rows] = np.where(curved, (derivative * s - rho) / (2 * m * s * s), 0.0)
     return residuals * scale, scale, slope
 
 
@@ -477,8 +481,8 @@ def sparse_jacobian(problem: Problem, x: np.ndarray) -> csr_array:
     lin = evaluation.linearize(slice(None))
     _, scale, slope = _robustify(problem, lin.residuals)
     rows, n = lin.residuals.shape
-    k, b, e = problem.kept_size, problem.num_shared, problem.eliminated_size
-    dense = np.concatenate([lin.kept, lin.shared, lin.eliminated], axis=1)
+    k, b, e = problem.kept_size, problem.num_shared, problem.eliminated_size if problem.num_eliminated else 0
+    dense = np.concatenate([lin.kept, lin.shared, lin.eliminated[:, :e]], axis=1)
     scaled = dense * scale[:, None]
     for unit, _, _ in problem.losses:
         inner = np.einsum("rn,rcn->cn", lin.residuals[unit], dense[unit])
