@@ -1,0 +1,89 @@
+"""What kind of shot it is, and whether to trust it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from solved import solve
+
+from sfm.initialize import initialize
+from sfm.mapping import extend
+from sfm.motion import Motion, MotionEvidence, classify_motion, held_still, without_translation
+from sfm.synthetic import make_shot
+from sfm.verdict import Verdict, frame_rms_px, judge
+
+SMALL = {"num_frames": 12, "num_tracks": 120}
+FREE = MotionEvidence(Motion.LARGE_PARALLAX, False, {}, 10.0)
+
+
+@pytest.mark.parametrize("motion", ["pan", "static", "dolly"])
+def test_the_right_model_has_the_lowest_criterion(rng, motion):
+    shot = make_shot(motion, rng=rng, noise_px=0.3, depth_error=0.1, **SMALL)
+    grown, noise = extend(initialize(shot.tracks, shot.priors, shot.camera), shot.priors)
+    evidence = classify_motion(grown, shot.priors, noise)
+    best = {"pan": "nodal", "static": "static", "dolly": "free"}[motion]
+    assert min(evidence.criterion, key=evidence.criterion.__getitem__) == best
+    assert set(evidence.criterion) == {"static", "nodal", "nodal_zoom", "free"}
+
+
+def test_a_zoom_that_nobody_told_is_found(rng):
+    shot = make_shot("zoom", rng=rng, noise_px=0.3, depth_error=0.1, **SMALL)
+    grown, noise = extend(initialize(shot.tracks, shot.priors, shot.camera.at(0)), shot.priors)
+    evidence = classify_motion(grown, shot.priors, noise)
+    assert evidence.zoom
+    assert evidence.motion is Motion.NODAL
+
+
+def test_a_camera_held_still(rng):
+    scene, _ = solve(make_shot("orbit", rng=rng, **SMALL), rng, error=0.01, lost=(4,))
+    turning, still = without_translation(scene), held_still(scene)
+    for model in (turning, still):
+        np.testing.assert_array_equal(model.cams_from_world.translation[scene.registered], 0.0)
+        assert (model.points_in_cam()[model.inliers & model.has_point[model.tracks.track], 2] > 0).all()
+        assert np.isnan(model.cams_from_world.rotation[4]).all()
+    np.testing.assert_array_equal(turning.cams_from_world.rotation, scene.cams_from_world.rotation)
+    assert np.ptp(still.cams_from_world.rotation[still.registered], axis=0).max() == 0
+
+
+def _judged(rng, noise_px=0.2, lost=(), motion=FREE, focal_given=True, prior_given=True, inliers=None):
+    shot = make_shot("orbit", rng=rng, noise_px=noise_px, **SMALL)
+    scene, _ = solve(shot, rng, error=0.0, lost=lost)
+    if inliers is not None:
+        scene = replace(scene, inliers=scene.inliers & (rng.random(len(shot.tracks)) < inliers))
+    return judge(scene, motion, focal_given, prior_given)
+
+
+def test_a_good_solve_passes(rng):
+    verdict, reasons = _judged(rng)
+    assert verdict is Verdict.PASS
+    assert "every frame has a camera" in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("case", "expected", "reason"),
+    [
+        ({"noise_px": 0.5}, Verdict.REVIEW, "above 0.5"),
+        ({"noise_px": 2.0}, Verdict.FAIL, "above 1"),
+        ({"lost": (3,)}, Verdict.REVIEW, "1 frames have no camera"),
+        ({"lost": tuple(range(7))}, Verdict.FAIL, "7 frames have no camera"),
+        ({"focal_given": False}, Verdict.REVIEW, "focal length was not given"),
+        ({"inliers": 0.5}, Verdict.REVIEW, "agree with one rigid scene"),
+        ({"motion": replace(FREE, motion=Motion.NODAL), "prior_given": False}, Verdict.REVIEW, "only turns"),
+        ({"motion": replace(FREE, motion=Motion.STATIC), "prior_given": False}, Verdict.REVIEW, "does not move"),
+        ({"motion": replace(FREE, motion=Motion.SMALL_PARALLAX), "prior_given": False}, Verdict.REVIEW, "weakly known"),
+        ({"motion": replace(FREE, zoom=True)}, Verdict.REVIEW, "zoom"),
+    ],
+)
+def test_what_keeps_a_solve_from_passing(rng, case, expected, reason):
+    verdict, reasons = _judged(rng, **case)
+    assert verdict is expected
+    assert any(reason in text for text in reasons), reasons
+
+
+def test_frame_rms(rng):
+    shot = make_shot("orbit", rng=rng, noise_px=0.2, **SMALL)
+    scene, _ = solve(shot, rng, error=0.0, lost=(2,))
+    rms = frame_rms_px(scene)
+    assert np.isnan(rms[2])
+    rows = scene.inliers & (scene.tracks.frame == 5)
+    assert rms[5] == pytest.approx(np.sqrt((scene.reprojection_errors()[rows] ** 2).mean()))
