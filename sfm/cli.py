@@ -128,7 +128,9 @@ def reconstruct(
     ] = None,
     frames: Annotated[str | None, _option(FRAMES, "Plate numbers to solve.", metavar="1001-1072")] = None,
     step: Annotated[int, _option(FRAMES, "Solve every N-th frame.", min=1, metavar="N")] = 1,
-    fps: Annotated[float | None, _option(FRAMES, "Default: the movie's own, 24 for images.", metavar="FPS")] = None,
+    fps: Annotated[
+        float | None, _option(FRAMES, "Default: the movie's own, 24 for images.", min=0.01, metavar="FPS")
+    ] = None,
     masks: Annotated[Path | None, _option(TRACKS, "An image per frame; black is not tracked.", metavar="DIR")] = None,
     max_tracks: Annotated[int | None, _option(TRACKS, "At a time. Default: 2000.", min=8, metavar="N")] = None,
     tracks: Annotated[Path | None, _option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,

@@ -159,8 +159,8 @@ def _lines(console: Console) -> Iterator[Callable[[str, float, str], None]]:
 
 def summarize(console: Console, solve: dict[str, Any], folder: str) -> None:
     """The end of a solve: verdict, the numbers in words, what was written."""
-    console.print(solve["verdict"], style=VERDICT_STYLE[solve["verdict"]], end="")
-    console.print("  " + "; ".join(solve["reasons"]))
+    console.print(f"{solve['verdict']:<13}", style=VERDICT_STYLE[solve["verdict"]], end="")
+    console.print(f"\n{'':<13}".join(solve["reasons"]))
     for name, text in (
         ("frames", _frames(solve)),
         ("error", f"{solve['rms_px']:.3f} px RMS, {_hd(solve):.2f} px on an HD plate"),

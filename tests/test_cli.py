@@ -214,6 +214,7 @@ def test_every_way_to_give_the_lens():
         (["--depth-kind", "distance"], "depth-kind"),
         (["--max-tracks", "0"], "max-tracks"),
         (["--step", "0"], "step"),
+        (["--fps", "0"], "fps"),
         (["--seed", "-1"], "seed"),
         (["--quiet", "--verbose"], "choose one"),
         (["--tracks", "t.csv", "--masks", "m"], "takes the tracker's place"),

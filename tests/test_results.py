@@ -131,6 +131,15 @@ def test_solve_json_says_what_the_solve_is(solved, written):
     assert solve["rms_px"] == pytest.approx(np.sqrt(np.mean(np.concatenate(list(squares.values())))))
 
 
+def test_the_readme_explains_every_key(written):
+    solve = strict(written / "solve.json")
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    for key in (set(solve) - {"format_version"}) | set(solve["per_frame"][0]) | set(solve["points"]):
+        assert f"`{key}`" in readme, key
+    for name in ("overlay_depth_*.png", *(file for file in solve["files"] if not file.startswith("overlay"))):
+        assert f"`{name}" in readme, name
+
+
 def test_sigma_is_unknown_without_a_prior(solved):
     scene, report, video = solved
     solve = results.describe(scene, replace(report, prior_given=False), video, {})
