@@ -166,7 +166,7 @@ class _Tracker:
         xy, found = self._flow(gray)
         inside = ((xy > 1) & (xy < np.array(self.size) - 2)).all(1)
         survivors = found & inside
-        if len(self.ids) >= 20 and survivors.sum() < options.min_survivors * len(self.ids):
+        if self._lost_the_shot(xy, survivors):
             return self._collapse(index, gray, smooth, allowed)
         self.collapsed.clear()
         refined, affine, correlation, split = self.patches.refine(smooth, xy, survivors)
@@ -185,6 +185,15 @@ class _Tracker:
         self.recorder.add(index, self.ids[good], self._full_resolution(self.xy[good]), split[good])
         self._keep(survivors & (self.missed <= options.max_missed))
         return True
+
+    def _lost_the_shot(self, xy: np.ndarray, survivors: np.ndarray) -> bool:
+        """Nearly no track survives, or few do and they do not move together: then they survive by chance."""
+        if len(self.ids) < 20 or survivors.mean() >= 0.3:
+            return False
+        if survivors.mean() < self.options.min_survivors or survivors.sum() < 20:
+            return True
+        H, together = cv2.findHomography(self.xy[survivors], xy[survivors], cv2.USAC_MAGSAC, 3.0)
+        return H is None or together.mean() < 0.6
 
     def _flow(self, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lucas-Kanade there and back; where half get lost, once more from where matched features say to look."""
