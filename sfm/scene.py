@@ -272,7 +272,7 @@ class Reconstruction:
     def load(cls, path: str | Path) -> "Reconstruction":
         """Read what `save` wrote. Raises `InputError` when the file is missing or not such a file."""
         try:
-            with np.load(path) as data:
+            with open(path, "rb") as file, np.load(file) as data:
                 arrays = {name: data[name] for name in data.files}
             if int(arrays["format_version"]) != FORMAT_VERSION:
                 raise InputError(f"{path}: format version {arrays['format_version']}, expected {FORMAT_VERSION}")

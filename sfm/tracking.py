@@ -193,7 +193,7 @@ class _Tracker:
         if survivors.mean() < self.options.min_survivors or survivors.sum() < 20:
             return True
         H, together = cv2.findHomography(self.xy[survivors], xy[survivors], cv2.USAC_MAGSAC, 3.0)
-        return H is None or together.mean() < 0.6
+        return H is None or together.mean() < 0.5
 
     def _flow(self, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lucas-Kanade there and back; where half get lost, once more from where matched features say to look."""
