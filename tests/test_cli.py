@@ -407,3 +407,70 @@ def test_warnings_of_other_packages_go_to_the_log_only(capsys):
         logging.getLogger("sfm.depth").info("depth at 90 sightings")
     assert capsys.readouterr().err == "warning: no depth map for 2 frames\n"
     assert all(text in log() for text in ("overflow encountered", "no depth map for 2 frames", "depth at 90 sightings"))
+
+
+class Reached(Exception):
+    """The solver was called."""
+
+
+@pytest.fixture
+def called(sfm, plate, tmp_path, monkeypatch):
+    """What the solver is called with."""
+
+    def run(*args):
+        given = {}
+
+        def solve(video, **others):
+            given.update(others, video=video)
+            raise Reached
+
+        monkeypatch.setattr(pipeline, "reconstruct", solve)
+        code, _, told = sfm("reconstruct", plate / "frames", "-o", tmp_path / "out", *args)
+        assert code == 1 and "Reached" in told
+        return given
+
+    return run
+
+
+def test_what_is_asked_reaches_the_solver(called, tmp_path):
+    given = called(
+        "--frames", "1002-1010", "--step", "3", "--fps", "25", "--depth", "maps", "--depth-kind", "disparity",
+        "--depth-weight", "0", "--seed", "7", "--max-tracks", "50", "--refine-focal", "--masks", "mattes",
+        "--camera", "300,310,161,92",
+    )  # fmt: skip
+    options, shot = given["options"], given["video"].shot
+    assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
+    assert (given["depth"], given["depth_kind"], given["masks"]) == ("maps", "disparity", Path("mattes"))
+    assert options.prior_weight.weight == 0 and options.refine_focal
+    assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
+    assert given["camera"].focal_length.tolist() == [300, 310]
+
+
+def test_what_is_not_asked_is_left_to_the_solver(called):
+    given = called()
+    assert given["options"] == pipeline.Options()
+    assert (given["camera"], given["depth"], given["depth_kind"], given["masks"]) == (None, "none", "depth", None)
+    assert "tracks" not in given
+
+
+def test_depth_of_own_tracks_reaches_the_solver(called, tmp_path):
+    (tmp_path / "t.csv").write_text("frame,track,x,y,depth\n1001,5,10,20,3.5\n1003,5,11,21,\n2000,5,1,1,9\n")
+    given = called("--tracks", tmp_path / "t.csv")
+    assert given["tracks"].frame.tolist() == [0, 2] and given["tracks"].xy.tolist() == [[10, 20], [11, 21]]
+    np.testing.assert_array_equal(given["depth"].depth, [3.5, np.nan])
+
+
+def test_a_taken_output_is_found_before_the_work(sfm, plate, solved, monkeypatch):
+    monkeypatch.setattr(pipeline, "reconstruct", lambda *_, **__: pytest.fail("tracked for nothing"))
+    refused(sfm("reconstruct", plate / "frames", "-o", solved[0]), 2, "holds a result already")
+
+
+def test_a_damaged_movie_is_one_line_whatever_the_decoder_says(tmp_path):
+    """In a process of its own: FFmpeg writes to stderr from C, and is told to be quiet once."""
+    (tmp_path / "cut.mp4").write_text("not a movie")
+    code = (
+        f"from sfm.cli import main; main(['reconstruct', {str(tmp_path / 'cut.mp4')!r}, '-o', {str(tmp_path / 'o')!r}])"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 3
+    assert process.stderr.count("\n") == 1 and "not a movie OpenCV can read" in process.stderr
