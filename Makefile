@@ -23,7 +23,7 @@ test: .venv/.all
 check: .venv/.all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: .venv/.all
 	$(BIN)/ruff check --fix
