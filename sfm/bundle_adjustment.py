@@ -113,7 +113,8 @@ class _ShotProblem:
     def __init__(self, reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions):
         self.before, self.options = reconstruction, options
         tracks = reconstruction.tracks
-        use = reconstruction.inliers & reconstruction.registered[tracks.frame] & reconstruction.has_point[tracks.track]
+        # NaN where frame or point is missing; and what is behind a camera is not seen by it
+        use = reconstruction.inliers & (np.nan_to_num(reconstruction.points_in_cam()[:, 2]) > 0)
         self.use = np.flatnonzero(use)
         if not len(self.use):
             raise NoSolutionError("nothing to adjust: no registered frame sees a point")
@@ -177,8 +178,6 @@ class _ShotProblem:
         self.anchor_R, self.anchor_t = self.R0[anchor], self.t0[anchor]
         self.points0 = before.points[self.tracks]
         in_anchor = np.einsum("pij,pj->pi", self.anchor_R, self.points0) + self.anchor_t
-        if np.any(in_anchor[:, 2] <= 0):
-            raise ValueError("points: got points behind the first camera that sees them; filter before adjusting")
         self.chart0 = np.column_stack([in_anchor[:, :2] / in_anchor[:, 2:], np.log(in_anchor[:, 2])])
         if not self.options.refine_points:
             self.fixed_points = self.points0
@@ -258,8 +257,12 @@ class _ShotProblem:
         V = np.einsum("ran,rbn,n->nab", lin.eliminated[:2], lin.eliminated[:2], weights, optimize=True)
         starts = np.searchsorted(self.eliminated_index, np.arange(self.num_eliminated))
         V = np.add.reduceat(V, starts, axis=0)
-        V += 1e-9 * np.eye(3) * np.maximum(np.trace(V, axis1=1, axis2=2), 1e-30)[:, None, None]
-        return np.sqrt(np.linalg.inv(V)[:, 2, 2])
+        tiny = 1e-12 * np.eye(2) * (V[:, 0, 0] + V[:, 1, 1] + 1e-30)[:, None, None]
+        lateral = np.linalg.solve(V[:, :2, :2] + tiny, V[:, :2, 2:])
+        information = V[:, 2, 2] - (V[:, 2:, :2] @ lateral)[:, 0, 0]
+        # along the ray of a camera that only turns, rounding is all there is
+        floor = 1e-12 * (V[:, 0, 0] + V[:, 1, 1])
+        return np.where(information > floor, 1 / np.sqrt(np.maximum(information, 1e-300)), np.inf)
 
 
 class _Evaluation:

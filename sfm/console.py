@@ -225,6 +225,8 @@ def _prior(solve: dict[str, Any]) -> str:
     if not prior["weight"]:
         return "started the solve, then was left out of it (weight 0)"
     wrong = "error unknown" if sigma is None else f"off by {100 * sigma:.0f} %"
+    if sigma is not None and not prior["measured"]:
+        wrong = f"said to be off by {100 * sigma:.0f} %, which no parallax checks"
     return f"{wrong}, counted as about {prior['measurements']:.0f} measurements (weight {prior['weight']:.3g} a point)"
 
 

@@ -67,15 +67,16 @@ def _frames_to_try(tracks: Tracks, priors: DepthPriors, options: InitializeOptio
     known = np.bincount(tracks.frame, np.isfinite(priors.depth), tracks.num_frames)
     central = np.where(known >= options.min_shared_tracks, shared.sum(1) * known, -1)
     reference = int(np.argmax(central))
-    enough = np.maximum(options.min_shared_tracks, options.min_shared_part * shared[reference, reference])
-    candidates = np.flatnonzero(shared[reference] >= enough)
-    candidates = candidates[candidates != reference]
-    if not len(candidates) or central[reference] < 0:
-        others = np.delete(shared[reference], reference)
+    with_reference = np.where(np.arange(len(shared)) == reference, 0, shared[reference])
+    if central[reference] < 0 or with_reference.max() < options.min_shared_tracks:
+        known_there, best = int(known[reference]), int(with_reference.max())
         raise NotEnoughTracksError(
-            f"no two frames share {int(enough)} tracks with known depth (the best share {others.max(initial=0)}): track"
-            " more points, or give a depth prior that covers them"
+            f"no two frames share enough tracks with known depth: the best frame has {known_there} and shares {best};"
+            f" {options.min_shared_tracks} are needed: track more points, or give a depth prior that covers them"
         )
+    # half of the tracks if any frame shares as many, else what there is
+    enough = min(options.min_shared_part * shared[reference, reference], float(with_reference.max()))
+    candidates = np.flatnonzero(with_reference >= max(enough, options.min_shared_tracks))
     picks = np.linspace(0, len(candidates) - 1, min(options.partners, len(candidates)))
     return reference, candidates[np.unique(np.rint(picks).astype(int))]
 

@@ -32,7 +32,8 @@ class MappingOptions:
     max_keyframe_gap: int = 8  # frames
     min_tri_angle_deg: float = 1.5  # above it a point is triangulated, below lifted from the prior
     register_error_px: float = 4.0  # inlier threshold of a new frame's pose, px
-    min_observations: int = 3  # a point is made from and kept with
+    min_observations: int = 2  # a point is made from
+    min_inliers: int = 3  # a point is kept with, if registered frames saw it so often
     wrong_part: float = 0.25  # of the observations may be wrong; of tracks checked by a person fewer
     weigh_tracks: bool = True  # tracks that err more count less; false for the few that a person checked
     edge_relief: float = 0.1  # range of log depth under its patch at which a track is worth half
@@ -192,7 +193,7 @@ class _Mapper:
         marks[self.by_frame[frame]] = False
         marks[observations[inliers]] = True
         ratio = pose.apply(points[inliers])[:, 2] / self.priors.depth[observations[inliers]]
-        scale[frame] = np.nanmedian(ratio) if np.isfinite(ratio).any() else 1.0
+        scale[frame] = np.nanmedian(ratio) if np.isfinite(ratio).any() else np.nan
         self.scene = replace(
             scene, cams_from_world=Rigid3(rotation, translation), registered=registered, inliers=marks,
             depth_scale=scale,
@@ -232,13 +233,14 @@ class _Mapper:
         error = np.full(len(tracks), np.inf)
         error[rows] = _errors(candidate, rows)
         inliers[rows] = error[rows] <= limit
-        self.scene = _drop_weak(replace(candidate, inliers=inliers), self.options.min_observations)
+        self.scene = _drop_weak(replace(candidate, inliers=inliers), self.options.min_inliers)
 
     def _lift(self, rows: np.ndarray) -> np.ndarray:
         """Points (tracks, 3) from the prior: on the ray of the middle sighting, at the median of all its depths."""
         scene, tracks = self.scene, self.scene.tracks
         track = tracks.track[rows]
-        depth = self.priors.depth[rows] * scene.depth_scale[tracks.frame[rows]]
+        scale = scene.depth_scale[tracks.frame[rows]]
+        depth = self.priors.depth[rows] * np.where(np.isfinite(scale), scale, 1.0)
         order = np.lexsort((np.where(np.isfinite(depth), depth, np.inf), track))
         known = np.bincount(track, np.isfinite(depth), tracks.num_tracks).astype(int)
         starts = np.searchsorted(track, np.arange(tracks.num_tracks))
@@ -295,10 +297,29 @@ class _Mapper:
 def filter_observations(
     scene: Reconstruction, relief: np.ndarray, options: MappingOptions
 ) -> tuple[Reconstruction, TrackingNoise]:
-    """Inliers told anew from outliers, points with too few inliers dropped; and the noise that told them."""
+    """Inliers told anew from outliers; points and frames with too few inliers dropped; and the noise that told them."""
     noise = TrackingNoise.of(scene, relief, options)
     inliers = np.nan_to_num(scene.reprojection_errors(), nan=np.inf) <= 2 * noise.knee_px
-    return _drop_weak(replace(scene, inliers=inliers), options.min_observations), noise
+    scene = _drop_weak(replace(scene, inliers=inliers), options.min_inliers)
+    return _unregister_blind(scene), noise
+
+
+def _unregister_blind(scene: Reconstruction) -> Reconstruction:
+    """Without the cameras that too few inliers hold: their poses are leftovers, not results."""
+    seen = np.bincount(scene.tracks.frame[scene.inliers], minlength=len(scene.registered))
+    blind = scene.registered & (seen < MIN_POINTS)
+    if not blind.any():
+        return scene
+    cams = scene.cams_from_world
+    return replace(
+        scene,
+        cams_from_world=Rigid3(
+            np.where(blind[:, None, None], np.nan, cams.rotation), np.where(blind[:, None], np.nan, cams.translation)
+        ),
+        registered=scene.registered & ~blind,
+        inliers=scene.inliers & ~blind[scene.tracks.frame],
+        depth_scale=np.where(blind, np.nan, scene.depth_scale),
+    )
 
 
 def with_support(scene: Reconstruction, prior_sigma: float) -> Reconstruction:
@@ -319,12 +340,14 @@ def _errors(scene: Reconstruction, rows: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.linalg.norm(xy - tracks.xy[rows], axis=1), nan=np.inf)
 
 
-def _drop_weak(scene: Reconstruction, min_observations: int) -> Reconstruction:
-    """Without points that too few inliers see, or that lie behind a camera that counts them as inliers."""
+def _drop_weak(scene: Reconstruction, min_inliers: int) -> Reconstruction:
+    """Without points that too few inliers see."""
     tracks = scene.tracks
     use = scene.inliers & scene.registered[tracks.frame]
     count = np.bincount(tracks.track[use], minlength=tracks.num_tracks)
-    weak = count < min(min_observations, max(int(scene.registered.sum()), 1))
+    # no point is weak for what registered frames never saw of it
+    sightings = np.bincount(tracks.track[scene.registered[tracks.frame]], minlength=tracks.num_tracks)
+    weak = count < np.clip(sightings, min(2, max(int(scene.registered.sum()), 1)), min_inliers)
     return replace(
         scene, points=np.where(weak[:, None], np.nan, scene.points), inliers=scene.inliers & ~weak[tracks.track]
     )

@@ -36,6 +36,7 @@ class MotionOptions:
     max_frames: int = 16  # frames, evenly spaced, on which models are compared
     max_points: int = 800  # points, evenly spread, on which models are compared
     iterations: int = 12
+    min_focal_change: float = 0.02  # relative; tracks that prefer a focal length nearer than this do not mind
     large_parallax_deg: float = 5.0  # median angle over the tracks
     large_path: float = 0.15  # extent of the camera's path over the median depth
 
@@ -45,13 +46,15 @@ class MotionEvidence:
     """The verdict and the numbers behind it.
 
     criterion: BIC of each model, lower is better; parallax_deg: median over the tracks of the free solve; zoom: the
-    focal length changes during the shot.
+    focal length changes during the shot; preferred_focal_px: what the tracks would rather have than the focal length
+    given, NaN when they do not mind it.
     """
 
     motion: Motion
     zoom: bool
     criterion: dict[str, float]
     parallax_deg: float
+    preferred_focal_px: float = float("nan")
 
 
 def classify_motion(
@@ -74,12 +77,13 @@ def classify_motion(
     }
     turning, still = without_translation(part), held_still(part)
     rotation_only = noise.adjustment(refine_translation=False, **settings)
+    free = noise.adjustment(depth_weight=0.1, **settings)
     zooming = replace(rotation_only, zoom=not part.camera.batch)
     cost = {
         "static": _cost(still, part, priors, replace(rotation_only, refine_cameras=False)),
         "nodal": _cost(turning, part, priors, rotation_only),
         "nodal_zoom": _cost(turning, part, priors, zooming),
-        "free": _cost(part, part, priors, noise.adjustment(depth_weight=0.1, **settings)),
+        "free": _cost(part, part, priors, free),
     }
     criterion = {k: 2 * cost[k] + freedom[k] * float(np.log(2 * observations)) for k in cost}
     best = min(criterion, key=criterion.__getitem__)
@@ -90,7 +94,25 @@ def classify_motion(
         motion = Motion.LARGE_PARALLAX if large else Motion.SMALL_PARALLAX
     else:
         motion = Motion.STATIC if best == "static" else Motion.NODAL
-    return MotionEvidence(motion, best == "nodal_zoom", criterion, parallax)
+    zoom = best == "nodal_zoom" or bool(part.camera.batch and np.ptp(np.log(part.camera.focal_length[:, 0])) > 1e-3)
+    preferred = float("nan")
+    if best in ("free", "nodal"):
+        model, setting = (part, free) if best == "free" else (turning, rotation_only)
+        preferred = _preferred_focal_px(model, priors, setting, criterion[best], freedom[best], observations, options)
+    return MotionEvidence(motion, zoom, criterion, parallax, preferred)
+
+
+def _preferred_focal_px(
+    model: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions, criterion: float, freedom: int,
+    observations: int, options: MotionOptions,
+) -> float:  # fmt: skip
+    """The focal length that explains the tracks better than the model's own, by BIC and by a length that matters."""
+    refined, report = adjust(model, priors, replace(settings, refine_focal=True, max_iterations=2 * options.iterations))
+    change = float(np.mean(np.log(refined.camera.focal_length / model.camera.focal_length)))
+    better = 2 * report.reprojection_cost + (freedom + 1) * np.log(2 * observations) < criterion - 10
+    if not better or abs(change) < options.min_focal_change:
+        return float("nan")
+    return float(np.median(refined.camera.focal_length[..., 0]))
 
 
 def _path_over_depth(scene: Reconstruction) -> float:

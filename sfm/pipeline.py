@@ -13,10 +13,11 @@ import numpy as np
 
 from sfm.bundle_adjustment import AdjustmentReport, adjust
 from sfm.depth import DepthKind, DepthOptions, load, sample_depth
-from sfm.errors import NoSolutionError
+from sfm.errors import NoSolutionError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
 from sfm.initialize import InitializeOptions, initialize
+from sfm.least_squares import Status
 from sfm.mapping import MappingOptions, TrackingNoise, extend, filter_observations, with_support
 from sfm.motion import Motion, MotionEvidence, MotionOptions, classify_motion, held_still, without_translation
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, weigh_prior
@@ -40,7 +41,7 @@ class Options:
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
     initialize: InitializeOptions = field(default_factory=InitializeOptions)
-    mapping: MappingOptions = field(default_factory=MappingOptions)
+    mapping: MappingOptions | None = None  # None: by where the tracks come from
     motion: MotionOptions = field(default_factory=MotionOptions)
     prior_weight: PriorWeightOptions = field(default_factory=PriorWeightOptions)
     verdict: VerdictOptions = field(default_factory=VerdictOptions)
@@ -89,21 +90,23 @@ def reconstruct(
     """
     tell = progress or (lambda stage, part, text: None)
     footage = clip if isinstance(clip, Video) else open_video(clip, video)
+    shot = footage.shot
+    if camera is not None and (camera.width, camera.height) != (shot.width, shot.height):
+        raise ValueError(f"camera: got {camera.width}x{camera.height}, expected the plate's {shot.width}x{shot.height}")
     model = load(depth, depth_kind) if not isinstance(depth, DepthPriors) else None
+    if model is not None:
+        model.maps(footage)  # a folder without maps of this shot is found out now, not after minutes of tracking
     if tracks is None:
         mask = load_masks(masks, footage) if masks is not None else None
         tracks = track_points(footage, options.tracking, mask, _tracking_progress(tell, len(footage)))
     else:
-        options = replace(options, mapping=BY_HAND)
-    shot = footage.shot
+        options = replace(options, mapping=options.mapping or BY_HAND)
     patch = options.tracking.patch_radius * max(1.0, shot.width / options.tracking.working_width)
     sampling = replace(options.depth, edge_radius_px=patch)
     priors = depth if isinstance(depth, DepthPriors) else None
     if model is not None:
         tell("depth", 0.0, "reading the prior")
         priors = sample_depth(model, footage, tracks, sampling)
-    if camera is not None and (camera.width, camera.height) != (shot.width, shot.height):
-        raise ValueError(f"camera: got {camera.width}x{camera.height}, expected the plate's {shot.width}x{shot.height}")
     size = (shot.width, shot.height)
     reconstruction, report = _solve(tracks, priors, camera, size, options, tell)
     return reconstruction, report, shot
@@ -113,7 +116,7 @@ def reconstruct_tracks(
     tracks: Tracks,
     priors: DepthPriors | None,
     camera: Camera,
-    options: Options = Options(mapping=BY_HAND),
+    options: Options = Options(),
     progress: Progress | None = None,
 ) -> tuple[Reconstruction, SolveReport]:
     """Solve from the waist: your own tracks and depth at their observations, for people with their own tracker.
@@ -121,6 +124,7 @@ def reconstruct_tracks(
     The camera's distortion is taken out of the tracks first. Without priors every point starts equally deep.
     """
     tell = progress or (lambda stage, part, text: None)
+    options = replace(options, mapping=options.mapping or BY_HAND)
     return _solve(tracks, priors, camera, (camera.width, camera.height), options, tell)
 
 
@@ -136,7 +140,12 @@ def _solve(
     focal_given, prior_given = camera is not None, priors is not None
     lens = camera or Camera.from_fov_deg(DEFAULT_FOV_DEG, *size)
     refine_focal = options.refine_focal or not focal_given
-    mapping = replace(options.mapping, refine_focal=refine_focal)
+    if refine_focal and len(lens.distortion):
+        raise UsageError("a focal length cannot be refined while distortion is given: fix both, or undistort the plate")
+    if priors is not None and len(priors.depth) != len(tracks):
+        raise ValueError(f"priors: got {len(priors.depth)} depths, expected one for each of {len(tracks)} observations")
+    mapping = replace(options.mapping or MappingOptions(), refine_focal=refine_focal)
+    options = replace(options, mapping=mapping)
     ideal = tracks.undistorted(lens)
     priors = priors or DepthPriors.constant(tracks)
 
@@ -147,12 +156,18 @@ def _solve(
     motion = classify_motion(grown, priors, noise, options.motion)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
     priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
+    if motion.motion in (Motion.NODAL, Motion.STATIC) and options.prior_weight.weight is None:
+        # without parallax the tracks say nothing of depth, so the prior cannot contradict them
+        weight = replace(weight, weight=max(1.0, weight.weight), measured=False)
     solved, adjustment = _last_adjustment(grown, priors, noise, motion, weight, refine_focal, options)
     solved = _finish(solved, priors, tracks, lens, weight, options)
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
     )
-    verdict, reasons = judge(solved, motion, focal_given, prior_given, options.verdict)
+    verdict, reasons = judge(
+        solved, motion, not refine_focal, prior_given, weight.measured, adjustment.status is Status.CONVERGED,
+        options.verdict,
+    )  # fmt: skip
     return solved, SolveReport(verdict, reasons, motion, noise, weight, adjustment, focal_given, prior_given)
 
 
@@ -184,15 +199,12 @@ def _last_adjustment(
         cost_tolerance=1e-5,
     )
     if motion.motion is Motion.NODAL:
-        # without parallax the tracks say nothing of depth, so the prior cannot contradict them
-        held = replace(settings, depth_weight=max(1.0, weight.weight), refine_translation=False)
+        held = replace(settings, refine_translation=False)
         if motion.zoom:
             held = replace(held, zoom=True, refine_focal=False)
         return adjust(without_translation(grown), priors, held)
     if motion.motion is Motion.STATIC:
-        return adjust(
-            held_still(grown), priors, replace(settings, depth_weight=1.0, refine_cameras=False, refine_focal=False)
-        )
+        return adjust(held_still(grown), priors, replace(settings, refine_cameras=False, refine_focal=False))
     return adjust(grown, priors, settings)
 
 
@@ -202,7 +214,7 @@ def _finish(
     """World on the first registered camera, the plate's own tracks and lens back in, the last word on outliers."""
     if not solved.registered.any():
         raise NoSolutionError("no frame could be registered: see --verbose for what was tried")
-    solved, _ = filter_observations(solved, priors.relief, options.mapping)
+    solved, _ = filter_observations(solved, priors.relief, options.mapping or MappingOptions())
     solved = with_support(solved, weight.depth_sigma if np.isfinite(weight.depth_sigma) else UNKNOWN_DEPTH_SIGMA)
     first = solved.cams_from_world[int(np.flatnonzero(solved.registered)[0])]
     solved = solved.transform(Sim3(np.ones(()), first.rotation, first.translation))

@@ -40,6 +40,7 @@ class PriorWeight:
     depth_sigma: float  # relative, re-estimated over the shot
     measurements: float  # independent depth measurements the prior is worth, over all points
     correlation: float  # how many successive errors of a track count as one
+    measured: bool = False  # parallax checked the prior; else depth_sigma is its own claim
     evidence: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -55,11 +56,11 @@ def weigh_prior(
     part = thinned(scene, options.max_frames, options.max_points)
     weak = noise.adjustment(depth_weight=0.01, max_iterations=options.iterations, cost_tolerance=1e-5)
     part, _ = adjust(part, priors, weak)
-    sigma, measurements = _estimate_errors(part, priors, options)
+    sigma, measurements, measured = _estimate_errors(part, priors, options)
     priors = replace(priors, sigma=priors.sigma * (sigma / np.nanmedian(priors.sigma)))
     correlation = _serial_correlation(part)
     if options.weight is not None:
-        return priors, PriorWeight(options.weight, sigma, measurements, correlation)
+        return priors, PriorWeight(options.weight, sigma, measurements, correlation, measured)
     evidence = []
     for share in options.ladder:
         weight = float(share * measurements) / int(part.has_point.sum())
@@ -67,7 +68,9 @@ def weigh_prior(
         part, report = adjust(part, priors, settings)
         evidence.append((share, report.reprojection_cost, reprojection_evidence(part, priors, settings)))
         logger.info("depth prior x %g: reprojection cost %.1f, %.1f parameters left to the tracks", *evidence[-1])
-    score = np.array([cost + correlation * decided for _, cost, decided in evidence])
+    # a step whose system could not be factored says nothing
+    score = np.nan_to_num([cost + correlation * decided for _, cost, decided in evidence], nan=np.inf)
+    score[0] = min(score[0], 1e300)
     share = max(
         e[0] for e, s in zip(evidence, score, strict=True) if s <= score.min() + options.significance * correlation
     )
@@ -76,7 +79,7 @@ def weigh_prior(
         "depth sigma %.3f, worth %.0f measurements; believed x %g; %.1f sightings count as one",
         sigma, measurements, share, correlation,
     )  # fmt: skip
-    return priors, PriorWeight(weight, sigma, measurements, correlation, tuple(evidence))
+    return priors, PriorWeight(weight, sigma, measurements, correlation, measured, tuple(evidence))
 
 
 def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstruction:
@@ -111,19 +114,22 @@ def _evenly(items: np.ndarray, count: int) -> np.ndarray:
     return items[np.unique(np.rint(np.linspace(0, len(items) - 1, min(count, len(items)))).astype(int))]
 
 
-def _estimate_errors(scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions) -> tuple[float, float]:
-    """Relative error of the prior by MAD, and how many independent measurements it is worth.
+def _estimate_errors(
+    scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions
+) -> tuple[float, float, bool]:
+    """Relative error of the prior by MAD, how many independent measurements it is worth, and whether that is measured.
 
     Measured where parallax knows the depth much better than the prior claims to; where it does not, the claim stands
     and the whole picture is taken for `assumed_measurements` measurements.
     """
     tracks, claimed = scene.tracks, float(np.nanmedian(priors.sigma))
     use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
+    use &= scene.points_in_cam()[:, 2] > 0
     points = len(np.unique(tracks.track[use]))
     informed = use & (scene.point_sigma[tracks.track] < options.min_informed_sigma * claimed)
     seen, track = np.unique(tracks.track[informed], return_inverse=True)
     if len(seen) < max(10, 0.1 * points):
-        return claimed, float(min(points, options.assumed_measurements))
+        return claimed, float(min(points, options.assumed_measurements)), False
     z = scene.points_in_cam()[informed, 2]
     log_error = np.log(z / (priors.depth[informed] * scene.depth_scale[tracks.frame[informed]]))
     count = np.bincount(track)
@@ -132,7 +138,7 @@ def _estimate_errors(scene: Reconstruction, priors: DepthPriors, options: PriorW
     error -= np.median(error)
     sigma = float(np.clip(1.4826 * np.median(np.abs(error)), 0.02, 1.0))
     share = _share(np.clip(error, -3 * sigma, 3 * sigma), xy, scene.camera.width, scene.camera.height)
-    return sigma, max(len(seen) / share, 1.0)
+    return sigma, max(len(seen) / share, 1.0), True
 
 
 def _share(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> float:

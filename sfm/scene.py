@@ -105,7 +105,9 @@ class Tracks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthPriors:
-    """What a depth model says at every observation of `Tracks`, in the same order.
+    """What a depth model says at every observation of `Tracks`, in the same order: by track, then frame.
+
+    `Tracks` sorts what it is given, so fill these by `tracks.frame` and `tracks.track`, not by your own arrays.
 
     depth (observations,): along the camera's z axis, in the model's own unit, NaN where unknown;
     sigma (observations,): relative (of log depth) standard deviation expected of it, NaN where unknown;
@@ -121,8 +123,11 @@ class DepthPriors:
         depth = frozen_array("depth", self.depth, (None,))
         if np.any(depth <= 0) or np.any(np.isinf(depth)):
             raise ValueError("depth: got values zero, negative or infinite, expected positive or NaN")
+        sigma = frozen_array("sigma", self.sigma, depth.shape)
+        if not (sigma[np.isfinite(depth)] > 0).all():
+            raise ValueError("sigma: got values zero, negative or NaN where depth is known, expected positive")
         object.__setattr__(self, "depth", depth)
-        object.__setattr__(self, "sigma", frozen_array("sigma", self.sigma, depth.shape))
+        object.__setattr__(self, "sigma", sigma)
         relief = self.relief if len(self.relief) else np.zeros(len(depth))
         object.__setattr__(self, "relief", frozen_array("relief", relief, depth.shape))
 

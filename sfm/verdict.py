@@ -39,9 +39,14 @@ def judge(
     motion: MotionEvidence,
     focal_given: bool,
     prior_given: bool,
+    prior_checked: bool,
+    converged: bool,
     options: VerdictOptions = VerdictOptions(),
 ) -> tuple[Verdict, list[str]]:
-    """The verdict and why. PASS needs every check to hold; a FAIL reason outweighs all else."""
+    """The verdict and why. PASS needs every check to hold; a FAIL reason outweighs all else.
+
+    prior_checked: parallax measured the prior's error; converged: the last adjustment did not stop at its limit.
+    """
     to_hd = 1920 / reconstruction.camera.width
     fail, review = [], []
     missing = int((~reconstruction.registered).sum())
@@ -64,13 +69,15 @@ def judge(
     inlier_part = _inlier_part(reconstruction)
     if inlier_part < options.min_inlier_part:
         review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
-    review += _unknowns(motion, focal_given, prior_given)
+    if not converged:
+        review.append("the last adjustment stopped before it converged")
+    review += _unknowns(motion, focal_given, prior_given, prior_checked)
     if fail:
         return Verdict.FAIL, fail + review
     return (Verdict.REVIEW, review) if review else (Verdict.PASS, [f"RMS {rms:.2f} px (HD), every frame has a camera"])
 
 
-def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool) -> list[str]:
+def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, prior_checked: bool) -> list[str]:
     """What no residual shows."""
     reasons = []
     if not focal_given:
@@ -81,6 +88,10 @@ def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool) -> l
         what = "only turns" if motion.motion is Motion.NODAL else "does not move"
         if not prior_given:
             reasons.append(f"the camera {what} and there is no depth prior: the depth of the points is unknown")
+        elif not prior_checked:
+            reasons.append(f"the camera {what}: the depth of the points is the prior's, and no parallax checks it")
+    if focal_given and np.isfinite(motion.preferred_focal_px):
+        reasons.append(f"the tracks prefer a focal length of {motion.preferred_focal_px:.0f} px to the one given")
     if motion.zoom:
         reasons.append("the focal length changes during the shot (zoom)")
     return reasons

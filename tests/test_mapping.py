@@ -40,7 +40,7 @@ def test_the_start_survives_outliers_and_wrong_depths(rng):
 
 def test_too_little_is_shared(rng):
     shot = make_shot("handheld", rng=rng, num_frames=6, num_tracks=40, track_length=1)
-    with pytest.raises(NotEnoughTracksError, match=r"no two frames share \d+ tracks"):
+    with pytest.raises(NotEnoughTracksError, match="no two frames share enough tracks"):
         initialize(shot.tracks, shot.priors, shot.camera, InitializeOptions())
 
 

@@ -50,7 +50,7 @@ def _judged(rng, noise_px=0.2, lost=(), motion=FREE, focal_given=True, prior_giv
     scene, _ = solve(shot, rng, error=0.0, lost=lost)
     if inliers is not None:
         scene = replace(scene, inliers=scene.inliers & (rng.random(len(shot.tracks)) < inliers))
-    return judge(scene, motion, focal_given, prior_given)
+    return judge(scene, motion, focal_given, prior_given, prior_checked=True, converged=True)
 
 
 def test_a_good_solve_passes(rng):

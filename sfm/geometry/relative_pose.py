@@ -51,10 +51,10 @@ def _from_essential(
     """Rotation and direction from an essential matrix, the length of the baseline from the lifted points."""
     if len(cam_points1) < 8:
         return None
-    cv2.setRNGSeed(seed)
-    E, inliers = cv2.findEssentialMat(
-        cam_points1, cam_points2, np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=max_error
-    )
+    settings = cv2.UsacParams()
+    settings.score, settings.loMethod = cv2.SCORE_METHOD_MAGSAC, cv2.LOCAL_OPTIM_SIGMA
+    settings.threshold, settings.confidence, settings.randomGeneratorState = max_error, 0.9999, seed
+    E, inliers = cv2.findEssentialMat(cam_points1, cam_points2, np.eye(3), np.eye(3), None, None, settings)
     if E is None or E.shape != (3, 3):
         return None
     count, R, t, _ = cv2.recoverPose(E, cam_points1, cam_points2, np.eye(3), mask=inliers)
