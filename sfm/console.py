@@ -212,9 +212,13 @@ def _motion(solve: dict[str, Any]) -> str:
 def _lens(solve: dict[str, Any]) -> str:
     focal = [frame["focal_px"] for frame in solve["per_frame"]]
     length = f"{focal[0]:.6g} px" if min(focal) == max(focal) else f"{min(focal):.1f} to {max(focal):.1f} px"
-    given = "as given" if solve["camera"]["focal_given"] else "estimated from the tracks, not given"
-    if solve["camera"]["focal_given"] and solve["options"].get("stages", {}).get("refine_focal"):
-        given = "refined from the one given"
+    if not solve["camera"]["focal_given"]:
+        still = solve["motion"] == "static"
+        given = "assumed: a camera that stands still cannot tell" if still else "estimated from the tracks, not given"
+    elif solve["zoom"]:
+        given = "zooming around the one given"
+    else:
+        given = "refined from the one given" if solve["options"]["stages"]["refine_focal"] else "as given"
     return f"focal length {length}, {solve['camera']['horizontal_fov_deg']:.1f} degrees across, {given}"
 
 

@@ -474,3 +474,23 @@ def test_a_damaged_movie_is_one_line_whatever_the_decoder_says(tmp_path):
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert process.returncode == 3
     assert process.stderr.count("\n") == 1 and "not a movie OpenCV can read" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "motion", "zoom", "refine", "said"),
+    [
+        (True, "small_parallax", False, False, "as given"),
+        (True, "small_parallax", False, True, "refined from the one given"),
+        (True, "nodal", True, False, "zooming around the one given"),
+        (False, "large_parallax", False, False, "estimated from the tracks, not given"),
+        (False, "static", False, False, "a camera that stands still cannot tell"),
+    ],
+)
+def test_the_summary_says_where_the_lens_comes_from(solved, capsys, given, motion, zoom, refine, said):
+    from sfm import console
+
+    solve = json.loads((solved[0] / "solve.json").read_text())
+    solve["camera"]["focal_given"], solve["options"]["stages"]["refine_focal"] = given, refine
+    console.summarize(console.output_console(), solve | {"motion": motion, "zoom": zoom}, "out")
+    lens = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("lens"))
+    assert lens.endswith(said)
