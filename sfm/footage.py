@@ -107,7 +107,7 @@ class Movie:
                 more = _grab(capture)
                 place = self._place(capture, place) if more else place
             decoded, picture = capture.retrieve() if place == wanted else (False, None)
-            yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if decoded else None
+            yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if decoded and picture is not None else None
 
     def _capture(self) -> cv2.VideoCapture:
         return cv2.VideoCapture(self.label, cv2.CAP_FFMPEG)

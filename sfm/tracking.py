@@ -94,9 +94,7 @@ def load_masks(folder: str | Path, video: Video) -> Mask:
     folder, shot = Path(folder), video.shot
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of masks")
-    by_stem = {
-        p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".exr")
-    }
+    by_stem = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif")}
     paths = [by_stem.get(Path(name).stem) or by_stem.get(name) for name in shot.frame_names]
     if not any(paths):
         raise InputError(
@@ -207,13 +205,14 @@ class _Tracker:
         return xy, good
 
     def _lucas_kanade(self, gray: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        options = self.options
+        options, previous = self.options, self.previous
+        assert previous is not None
         settings = {"winSize": (options.flow_window, options.flow_window), "maxLevel": options.flow_levels,
                     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03),
                     "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}  # fmt: skip
         start, guess = self.xy.reshape(-1, 1, 2), guess.reshape(-1, 1, 2).astype(np.float32)
-        xy, found, _ = cv2.calcOpticalFlowPyrLK(self.previous, gray, start, guess.copy(), **settings)
-        back, found_back, _ = cv2.calcOpticalFlowPyrLK(gray, self.previous, xy, xy - (guess - start), **settings)
+        xy, found, _ = cv2.calcOpticalFlowPyrLK(previous, gray, start, guess.copy(), **settings)
+        back, found_back, _ = cv2.calcOpticalFlowPyrLK(gray, previous, xy, xy - (guess - start), **settings)
         error = np.linalg.norm(back - start, axis=2)[:, 0]
         good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (error <= options.max_forward_backward_error)
         return xy[:, 0], good
