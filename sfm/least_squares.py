@@ -406,7 +406,7 @@ class NormalEquations:
         return float(g @ step + sum(np.sum(a * b) for a, b in zip(blocks, inner, strict=True)))
 
 
-def effective_parameters(problem: Problem, x: np.ndarray, unit: int, probes: int = 8, seed: int = 0) -> float:
+def effective_parameters(problem: Problem, x: np.ndarray, unit: int, probes: int = 4, seed: int = 0) -> float:
     """How many parameters the residuals of one unit of `problem.losses` decide: tr(H^-1 J^T J), J that unit's rows.
 
     A stochastic trace (Hutchinson 1990) with the same random signs at every call, so differences between similar

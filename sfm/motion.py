@@ -34,7 +34,7 @@ class MotionOptions:
     """How models are compared."""
 
     max_frames: int = 16  # frames, evenly spaced, on which models are compared
-    max_points: int = 800  # points, evenly spread, on which models are compared
+    max_points: int = 500  # points, evenly spread, on which models are compared
     iterations: int = 12
     min_focal_change: float = 0.02  # relative; tracks that prefer a focal length nearer than this do not mind
     large_parallax_deg: float = 5.0  # median angle over the tracks

@@ -19,7 +19,7 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor()
 
 
-_MAX_ITERATIONS = 6
+_MAX_ITERATIONS = 4
 _CONVERGED_PX = 0.02
 _PER_TRACK = ("template", "descent", "inverse_hessian", "halves", "affine")
 _PART = 256  # patches matched together: a part stays in the cache

@@ -26,7 +26,7 @@ class PriorWeightOptions:
     ladder: tuple[float, ...] = (0.01, 0.1, 0.3, 1.0)  # parts of the information the prior really has, weakest first
     significance: float = 2.0  # how many parameters' worth of prediction the strongest may lose against the best
     max_frames: int = 24  # frames, evenly spaced, on which weights are compared
-    max_points: int = 1000  # points, evenly spread, on which weights are compared
+    max_points: int = 600  # points, evenly spread, on which weights are compared
     iterations: int = 8  # a step of the ladder
     min_informed_sigma: float = 0.5  # points known by parallax this much better than the prior tell the prior's sigma
     assumed_measurements: int = 30  # independent measurements in a network's picture, where they cannot be counted
