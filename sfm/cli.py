@@ -132,7 +132,7 @@ def reconstruct(
         float | None, _option(FRAMES, "Default: the movie's own, 24 for images.", min=0.01, metavar="FPS")
     ] = None,
     masks: Annotated[Path | None, _option(TRACKS, "An image per frame; black is not tracked.", metavar="DIR")] = None,
-    max_tracks: Annotated[int | None, _option(TRACKS, "At a time. Default: 1600.", min=8, metavar="N")] = None,
+    max_tracks: Annotated[int | None, _option(TRACKS, "At a time. Default: 2000.", min=8, metavar="N")] = None,
     tracks: Annotated[Path | None, _option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,
     seed: Annotated[int, _option(RUN, "The same seed gives the same result.", min=0)] = 0,
     force: Annotated[bool, _option(RUN, "Replace an older result, once the new one is done.", "--force")] = False,

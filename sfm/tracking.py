@@ -27,7 +27,7 @@ Mask = Callable[[int], np.ndarray | None]  # frame index -> (height, width), zer
 class TrackingOptions:
     """How many points, and when to give one up. Lengths in px of the working resolution unless said."""
 
-    max_tracks: int = 1600  # followed at the same time
+    max_tracks: int = 2000  # followed at the same time
     working_width: int = 1280  # plates wider than this are tracked at this width
     grid_cells: int = 16  # cells across the width; corners are spread over them
     min_distance: float = 6.0  # between corners
