@@ -130,7 +130,6 @@ class _Tracker:
         self.missed = np.zeros(0, int)
         self.recorder = _Recorder()
         self.previous: np.ndarray | None = None
-        self.previous_index = -1
         self.collapsed: list[int] = []
         self.count = 0
 
@@ -149,7 +148,7 @@ class _Tracker:
             if not self._follow(index, gray, smooth, allowed):
                 return
         self._detect(index, gray, smooth, allowed, image)
-        self.previous, self.previous_index = gray, index
+        self.previous = gray
 
     def _allowed(self, index: int) -> np.ndarray | None:
         """The mask at working resolution."""
