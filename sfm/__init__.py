@@ -7,7 +7,10 @@ if TYPE_CHECKING:
     from sfm.errors import InputError, MissingDependencyError, NoSolutionError, NotEnoughTracksError, SfmError
     from sfm.geometry import Camera, Rigid3, Sim3
     from sfm.pipeline import Options, SolveReport, reconstruct, reconstruct_tracks
+    from sfm.results import load_result
     from sfm.scene import DepthPriors, Reconstruction, Support, Tracks
+    from sfm.track_files import read_tracks, write_tracks
+    from sfm.video import Shot, VideoOptions, open_video
 
 __version__ = "0.1.0"
 
@@ -22,15 +25,21 @@ __all__ = [
     "Reconstruction",
     "Rigid3",
     "SfmError",
+    "Shot",
     "Sim3",
     "SolveReport",
     "Support",
     "Tracks",
+    "VideoOptions",
+    "load_result",
+    "open_video",
+    "read_tracks",
     "reconstruct",
     "reconstruct_tracks",
+    "write_tracks",
 ]
 
-_HOMES = ("errors", "geometry", "scene", "pipeline")
+_HOMES = ("errors", "geometry", "scene", "video", "track_files", "pipeline", "results")
 
 
 def __getattr__(name: str):

@@ -128,16 +128,6 @@ def evaluate(reconstruction: Reconstruction, shot: Shot, ground_truth: GroundTru
     return Measures(coverage=coverage, points=len(points), **measures)
 
 
-def track_rms_px(reconstruction: Reconstruction) -> np.ndarray:
-    """Root mean square reprojection error of each track's inliers, (tracks,) px, NaN without any."""
-    errors = reconstruction.reprojection_errors()
-    used = reconstruction.inliers & np.isfinite(errors)
-    track, count = reconstruction.tracks.track[used], reconstruction.tracks.num_tracks
-    length = np.bincount(track, minlength=count)
-    squared = np.bincount(track, errors[used] ** 2, count)
-    return np.sqrt(np.divide(squared, length, out=np.full(count, np.nan), where=length > 0))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Path:
     """A lens, the cameras of a shot and the frames of it that are compared, in shot order."""

@@ -26,7 +26,7 @@ DEFAULT_FPS = 24.0
 # a decoder stuck in a damaged stretch recovers at the next key frame; past the end each attempt costs 0.1 ms
 GRAB_ATTEMPTS = 1000
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Footage(Protocol):
@@ -83,7 +83,7 @@ class Movie:
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else DEFAULT_FPS
         if self.fps != fps:
-            log.warning(f"{path}: no frame rate in the file; assuming {DEFAULT_FPS:g} fps")
+            logger.warning(f"{path}: no frame rate in the file; assuming {DEFAULT_FPS:g} fps")
         announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
         self._times, self._timed = self._time_stamps(announced)
@@ -134,7 +134,7 @@ class Movie:
         count = len(self._times)
         if count >= announced:
             return np.arange(count)
-        log.warning(
+        logger.warning(
             f"{self.label}: the header announces {announced} frames, {count} can be decoded (trimmed, cut short or "
             "damaged); if the frame numbers matter, convert it to an image sequence"
         )
@@ -221,7 +221,7 @@ def _sequence_in_folder(folder: Path) -> ImageSequence:
     sequence = ImageSequence(folder, base, suffix, files)
     if len(sequences) > 1:
         others = (f"{base}#{suffix} ({len(f)})" for (base, suffix), f in sequences.items() if f is not files)
-        log.warning(f"{folder}: several sequences; reading {sequence.label} ({len(files)}), not {', '.join(others)}")
+        logger.warning(f"{folder}: several sequences; reading {sequence.label} ({len(files)}), not {', '.join(others)}")
     return sequence
 
 

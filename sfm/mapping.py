@@ -7,19 +7,18 @@ Keyframes first, then every frame.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sfm.bundle_adjustment import AdjustmentReport, BundleAdjustmentOptions, adjust
+from sfm.bundle_adjustment import AdjustmentReport, adjust
 from sfm.geometry.absolute_pose import MIN_POINTS, absolute_pose
 from sfm.geometry.transform import Rigid3
 from sfm.geometry.triangulation import triangulate
-from sfm.scene import DepthPriors, Reconstruction, Support
+from sfm.outliers import OutlierOptions, TrackingNoise, drop_weak, filter_observations
+from sfm.scene import DepthPriors, Reconstruction
 
 logger = logging.getLogger(__name__)
-
-_BELIEVED_AFTER = 5  # sightings
 
 Progress = Callable[[Reconstruction, float], None]  # reconstruction so far, RMS px
 
@@ -33,63 +32,12 @@ class MappingOptions:
     min_tri_angle_deg: float = 1.5  # above it a point is triangulated, below lifted from the prior
     register_error_px: float = 4.0  # inlier threshold of a new frame's pose, px
     min_observations: int = 2  # a point is made from
-    min_inliers: int = 3  # a point is kept with, if registered frames saw it so often
-    wrong_part: float = 0.25  # of the observations may be wrong; of tracks checked by a person fewer
-    weigh_tracks: bool = True  # tracks that err more count less; false for the few that a person checked
-    edge_relief: float = 0.1  # range of log depth under its patch at which a track is worth half
     growth: float = 1.4  # adjust whenever the frames have grown by this factor
     adjust_iterations: int = 10
     final_iterations: int = 30
     refine_focal: bool = False
     focal_sigma: float = 0.3  # of log focal length, when refined
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrackingNoise:
-    """How far tracked positions are off, measured on the shot itself.
-
-    sigma_px: standard deviation of a coordinate of the ordinary observation; knee_px: error beyond which an observation
-    counts less and less, and twice that makes it an outlier; track_weight (tracks,): what a track is worth beside an
-    ordinary one, at most 1.
-    """
-
-    sigma_px: float
-    knee_px: float
-    track_weight: np.ndarray
-
-    @classmethod
-    def unknown(cls, scene: Reconstruction) -> "TrackingNoise":
-        """Before anything is measured."""
-        return cls(1.0, 3.0, np.ones(scene.tracks.num_tracks))
-
-    @classmethod
-    def of(cls, scene: Reconstruction, relief: np.ndarray, options: MappingOptions) -> "TrackingNoise":
-        """From the errors of all observations of existing points, so it does not depend on who was an inlier.
-
-        The knee is where `wrong_part` of the errors lie beyond, within 3 to 5 sigma: with few tracks, all checked by a
-        person, none can be spared for being less precise than the best. relief (observations,) as in `DepthPriors`.
-        """
-        errors, track, count = scene.reprojection_errors(), scene.tracks.track, scene.tracks.num_tracks
-        known = np.isfinite(errors)
-        # the median length of a 2D Gaussian error is 1.1774 sigma
-        sigma = max(float(np.median(errors[known])) / 1.1774, 0.02)
-        knee = float(np.clip(np.quantile(errors[known], 1 - options.wrong_part), 3 * sigma, 5 * sigma))
-        # a track's own variance, drawn towards the ordinary one by as many sightings as it takes to believe it
-        square = np.bincount(track[known], np.minimum(errors[known], 2 * knee) ** 2, count) / (2 * sigma**2)
-        seen = np.bincount(track[known], minlength=count)
-        own = (square + _BELIEVED_AFTER) / (seen + _BELIEVED_AFTER) if options.weigh_tracks else np.ones(count)
-        # the patch of a track at a depth edge follows both sides: too consistent to show as noise, but worth little
-        step = np.bincount(track, relief, count) / np.maximum(scene.tracks.lengths, 1)
-        return cls(sigma, knee, 1 / (np.maximum(own, 1.0) + (step / options.edge_relief) ** 2))
-
-    def adjustment(self, **others) -> BundleAdjustmentOptions:
-        """Options of an adjustment that believes in this noise."""
-        return BundleAdjustmentOptions(
-            reproj_sigma_px=self.sigma_px,
-            reproj_knee=self.knee_px / self.sigma_px,
-            track_weight=self.track_weight,
-            **others,
-        )
+    outliers: OutlierOptions = field(default_factory=OutlierOptions)
 
 
 def extend(
@@ -230,10 +178,8 @@ class _Mapper:
         limit = max(6 * self.noise.knee_px, self.options.register_error_px)
         candidate = replace(scene, points=np.where(wanted[:, None], points, scene.points))
         inliers = scene.inliers.copy()
-        error = np.full(len(tracks), np.inf)
-        error[rows] = _errors(candidate, rows)
-        inliers[rows] = error[rows] <= limit
-        self.scene = _drop_weak(replace(candidate, inliers=inliers), self.options.min_inliers)
+        inliers[rows] = candidate.reprojection_errors(rows) <= limit  # not of NaN: no point, or behind the camera
+        self.scene = drop_weak(replace(candidate, inliers=inliers), self.options.outliers.min_inliers)
 
     def _lift(self, rows: np.ndarray) -> np.ndarray:
         """Points (tracks, 3) from the prior: on the ray of the middle sighting, at the median of all its depths."""
@@ -274,8 +220,8 @@ class _Mapper:
     def _mean_error(self, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Mean reprojection error of each track's rows at other points, (tracks,) px; infinite where undefined."""
         track, count = self.scene.tracks.track[rows], self.scene.tracks.num_tracks
-        errors = _errors(replace(self.scene, points=points), rows)
-        total = np.bincount(track, np.minimum(errors, 1e6), count)
+        errors = replace(self.scene, points=points).reprojection_errors(rows)
+        total = np.bincount(track, np.nan_to_num(errors, nan=np.inf), count)
         seen = np.bincount(track, minlength=count)
         return np.where(seen > 0, total / np.maximum(seen, 1), np.inf)
 
@@ -283,71 +229,12 @@ class _Mapper:
         """Adjust, measure the tracking noise anew, tell inliers from outliers."""
         options = self.noise.adjustment(
             max_iterations=iterations, cost_tolerance=1e-3, refine_focal=self.options.refine_focal,
-            focal_sigma=self.options.focal_sigma,
+            focal_sigma=self.options.focal_sigma, estimate_sigma=False,
         )  # fmt: skip
         self.scene, report = adjust(self.scene, self.priors, options)
         if self.options.refine_focal:
             self.cam_points = self.scene.camera.at(self.scene.tracks.frame).cam_from_img(self.scene.tracks.xy)
-        self.scene, self.noise = filter_observations(self.scene, self.priors.relief, self.options)
+        self.scene, self.noise = filter_observations(self.scene, self.priors.relief, self.options.outliers)
         if self.progress is not None:
             self.progress(self.scene, report.rms_px)
         return report
-
-
-def filter_observations(
-    scene: Reconstruction, relief: np.ndarray, options: MappingOptions
-) -> tuple[Reconstruction, TrackingNoise]:
-    """Inliers told anew from outliers; points and frames with too few inliers dropped; and the noise that told them."""
-    noise = TrackingNoise.of(scene, relief, options)
-    inliers = np.nan_to_num(scene.reprojection_errors(), nan=np.inf) <= 2 * noise.knee_px
-    scene = _drop_weak(replace(scene, inliers=inliers), options.min_inliers)
-    return _unregister_blind(scene), noise
-
-
-def _unregister_blind(scene: Reconstruction) -> Reconstruction:
-    """Without the cameras that too few inliers hold: their poses are leftovers, not results."""
-    seen = np.bincount(scene.tracks.frame[scene.inliers], minlength=len(scene.registered))
-    blind = scene.registered & (seen < MIN_POINTS)
-    if not blind.any():
-        return scene
-    cams = scene.cams_from_world
-    return replace(
-        scene,
-        cams_from_world=Rigid3(
-            np.where(blind[:, None, None], np.nan, cams.rotation), np.where(blind[:, None], np.nan, cams.translation)
-        ),
-        registered=scene.registered & ~blind,
-        inliers=scene.inliers & ~blind[scene.tracks.frame],
-        depth_scale=np.where(blind, np.nan, scene.depth_scale),
-    )
-
-
-def with_support(scene: Reconstruction, prior_sigma: float) -> Reconstruction:
-    """Say of each point whether the tracks or the prior hold it in depth: whichever knows it better.
-
-    prior_sigma: relative standard deviation of the depth prior.
-    """
-    triangulated = np.nan_to_num(scene.point_sigma, nan=np.inf) < prior_sigma
-    support = np.where(triangulated, Support.TRIANGULATED, Support.PRIOR)
-    return replace(scene, support=np.where(scene.has_point, support, Support.NONE))
-
-
-def _errors(scene: Reconstruction, rows: np.ndarray) -> np.ndarray:
-    """Reprojection errors (k,) px of some observations, infinite where behind the camera or without a point."""
-    tracks = scene.tracks
-    in_cam = scene.cams_from_world[tracks.frame[rows]].apply(scene.points[tracks.track[rows]])
-    xy = scene.camera.at(tracks.frame[rows]).img_from_cam(in_cam)
-    return np.nan_to_num(np.linalg.norm(xy - tracks.xy[rows], axis=1), nan=np.inf)
-
-
-def _drop_weak(scene: Reconstruction, min_inliers: int) -> Reconstruction:
-    """Without points that too few inliers see."""
-    tracks = scene.tracks
-    use = scene.inliers & scene.registered[tracks.frame]
-    count = np.bincount(tracks.track[use], minlength=tracks.num_tracks)
-    # no point is weak for what registered frames never saw of it
-    sightings = np.bincount(tracks.track[scene.registered[tracks.frame]], minlength=tracks.num_tracks)
-    weak = count < np.clip(sightings, min(2, max(int(scene.registered.sum()), 1)), min_inliers)
-    return replace(
-        scene, points=np.where(weak[:, None], np.nan, scene.points), inliers=scene.inliers & ~weak[tracks.track]
-    )

@@ -13,7 +13,7 @@ import numpy as np
 
 from sfm.bundle_adjustment import BundleAdjustmentOptions, adjust
 from sfm.geometry.transform import Rigid3
-from sfm.mapping import TrackingNoise
+from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
 from sfm.scene import DepthPriors, Reconstruction
 
@@ -68,7 +68,7 @@ def classify_motion(
     part = thinned(scene, options.max_frames, options.max_points)
     frames, points = int(part.registered.sum()), int(part.has_point.sum())
     observations = int(part.inliers.sum())
-    settings = {"max_iterations": options.iterations, "cost_tolerance": 1e-5}
+    settings = {"max_iterations": options.iterations, "cost_tolerance": 1e-5, "estimate_sigma": False}
     freedom = {
         "static": 2 * points,
         "nodal": 2 * points + 3 * (frames - 1),

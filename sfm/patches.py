@@ -5,19 +5,12 @@ brightness are projected out of the steepest-descent images (Hager and Belhumeur
 A patch across a depth edge follows a bit of both sides; its halves then want to move apart, and that tells.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
 
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    """Threads kept for the life of the program."""
-    return ThreadPoolExecutor()
-
+from sfm.threads import in_threads
 
 _MAX_ITERATIONS = 4
 _CONVERGED_PX = 0.02
@@ -44,7 +37,7 @@ class Patches:
     def __len__(self) -> int:
         return len(self.template)
 
-    def __getitem__(self, keep: np.ndarray) -> "Patches":
+    def __getitem__(self, keep: slice | np.ndarray) -> "Patches":
         return Patches(self.radius, *(getattr(self, name)[keep] for name in _PER_TRACK))
 
     @classmethod
@@ -89,8 +82,7 @@ class Patches:
         xy, affine = xy.astype(np.float32), self.affine.copy()
         correlation, split = np.full(len(xy), -1.0), np.zeros(len(xy))
         parts = [slice(start, start + _PART) for start in range(0, len(xy), _PART)]
-        # NumPy and OpenCV leave the interpreter lock while they work
-        matches = list(_pool().map(lambda part: self[part]._match(image, xy[part], active[part]), parts))
+        matches = in_threads(lambda part: self[part]._match(image, xy[part], active[part]), parts)
         for part, match in zip(parts, matches, strict=True):
             xy[part], affine[part], correlation[part], split[part] = match
         return xy, affine, correlation, split

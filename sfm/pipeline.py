@@ -18,8 +18,9 @@ from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
 from sfm.initialize import InitializeOptions, initialize
 from sfm.least_squares import Status
-from sfm.mapping import MappingOptions, TrackingNoise, extend, filter_observations, with_support
+from sfm.mapping import MappingOptions, extend
 from sfm.motion import Motion, MotionEvidence, MotionOptions, classify_motion, held_still, without_translation
+from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, weigh_prior
 from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.tracking import TrackingOptions, load_masks, track_points
@@ -51,7 +52,7 @@ class Options:
 
 WHOLE_CLIP = VideoOptions()
 # tracks that a person made or checked: few, nearly all right, and none to be counted less for being less precise
-BY_HAND = MappingOptions(wrong_part=0.05, weigh_tracks=False)
+BY_HAND = MappingOptions(outliers=OutlierOptions(wrong_part=0.05, weigh_tracks=False))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,7 +215,7 @@ def _finish(
     """World on the first registered camera, the plate's own tracks and lens back in, the last word on outliers."""
     if not solved.registered.any():
         raise NoSolutionError("no frame could be registered: see --verbose for what was tried")
-    solved, _ = filter_observations(solved, priors.relief, options.mapping or MappingOptions())
+    solved, _ = filter_observations(solved, priors.relief, (options.mapping or MappingOptions()).outliers)
     solved = with_support(solved, weight.depth_sigma if np.isfinite(weight.depth_sigma) else UNKNOWN_DEPTH_SIGMA)
     first = solved.cams_from_world[int(np.flatnonzero(solved.registered)[0])]
     solved = solved.transform(Sim3(np.ones(()), first.rotation, first.translation))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sfm.bundle_adjustment import adjust, reprojection_evidence
-from sfm.mapping import TrackingNoise
+from sfm.outliers import TrackingNoise
 from sfm.scene import DepthPriors, Reconstruction
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,9 @@ def weigh_prior(
     evidence = []
     for share in options.ladder:
         weight = float(share * measurements) / int(part.has_point.sum())
-        settings = noise.adjustment(depth_weight=weight, max_iterations=options.iterations, cost_tolerance=1e-5)
+        settings = noise.adjustment(
+            depth_weight=weight, max_iterations=options.iterations, cost_tolerance=1e-5, estimate_sigma=False
+        )
         part, report = adjust(part, priors, settings)
         evidence.append((share, report.reprojection_cost, reprojection_evidence(part, priors, settings)))
         logger.info("depth prior x %g: reprojection cost %.1f, %.1f parameters left to the tracks", *evidence[-1])
@@ -130,7 +132,7 @@ def _estimate_errors(
     seen, track = np.unique(tracks.track[informed], return_inverse=True)
     if len(seen) < max(10, 0.1 * points):
         return claimed, float(min(points, options.assumed_measurements)), False
-    z = scene.points_in_cam()[informed, 2]
+    z = scene.points_in_cam(informed)[:, 2]
     log_error = np.log(z / (priors.depth[informed] * scene.depth_scale[tracks.frame[informed]]))
     count = np.bincount(track)
     error = np.bincount(track, log_error) / count
@@ -158,8 +160,7 @@ def _serial_correlation(scene: Reconstruction) -> float:
     """Successive errors of a track that carry the information of one, from their lag-one correlation."""
     tracks = scene.tracks
     use = np.flatnonzero(scene.inliers & scene.registered[tracks.frame])
-    xy = scene.camera.at(tracks.frame[use]).img_from_cam(scene.points_in_cam()[use])
-    error = xy - tracks.xy[use]
+    error = scene.reprojections(use) - tracks.xy[use]
     same = np.diff(tracks.track[use]) == 0
     now, then = error[1:][same], error[:-1][same]
     # ranks would be robust but slow; errors are inliers, and large ones are pulled in

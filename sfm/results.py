@@ -15,19 +15,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from sfm import __version__
 from sfm.errors import InputError, UsageError
 from sfm.export import PLACES, export, read_colmap
-from sfm.export.atomic import replacing
+from sfm.files import replacing
 from sfm.footage import DEFAULT_FPS
 from sfm.pipeline import SolveReport
 from sfm.scene import Reconstruction, Support
-from sfm.verdict import frame_rms_px
+from sfm.threads import in_threads
 from sfm.video import Shot, Video
 from sfm.view.figures import write_top_view
 from sfm.view.overlay import write_overlay
@@ -186,14 +187,15 @@ def _check_replaceable(folder: Path, force: bool) -> None:
 def _write_overlays(reconstruction: Reconstruction, video: Video, folder: Path) -> None:
     """Plates of the first, middle and last frame with a camera."""
     registered = np.flatnonzero(reconstruction.registered)
-    for frame in np.unique(registered[[0, len(registered) // 2, -1]]).tolist():
-        rgb = video.read(frame)
-        if rgb is None:
-            continue
-        number = int(video.shot.frame_numbers[frame])
-        for color_by in ("depth", "residual"):
-            path = folder / f"overlay_{color_by}_{number:04d}.png"
-            write_overlay(reconstruction, video.shot, rgb, frame, path, color_by)
+    frames = np.unique(registered[[0, len(registered) // 2, -1]]).tolist()
+    plates = [(frame, rgb) for frame in frames if (rgb := video.read(frame)) is not None]
+
+    def write(wanted: tuple[Literal["depth", "residual"], tuple[int, np.ndarray]]) -> None:
+        color_by, (frame, rgb) = wanted
+        path = folder / f"overlay_{color_by}_{int(video.shot.frame_numbers[frame]):04d}.png"
+        write_overlay(reconstruction, video.shot, rgb, frame, path, color_by)
+
+    in_threads(write, product(("depth", "residual"), plates))
 
 
 def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, Any]:
@@ -217,7 +219,7 @@ def _per_frame(reconstruction: Reconstruction, shot: Shot) -> list[dict[str, Any
         "name": shot.frame_names,
         "registered": reconstruction.registered,
         "focal_px": np.broadcast_to(reconstruction.camera.focal_length[..., 0], count),
-        "rms_px": frame_rms_px(reconstruction),
+        "rms_px": reconstruction.frame_rms_px(),
         "depth_scale": reconstruction.depth_scale,
         "tracks": np.bincount(used, minlength=count),
     }

@@ -13,11 +13,14 @@ from zipfile import BadZipFile
 import numpy as np
 
 from sfm.errors import InputError
+from sfm.files import replacing
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3, frozen_array
 from sfm.geometry.triangulation import parallax_angle
 
 FORMAT_VERSION = 1
+
+Rows = slice | np.ndarray  # observations: all, indices or a mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,19 +204,39 @@ class Reconstruction:
         """Camera centres (frames, 3), NaN where not registered."""
         return self.cams_from_world.centers_in_world
 
-    def points_in_cam(self) -> np.ndarray:
-        """Each observation's point in its own camera's axes, (observations, 3); NaN where either is missing."""
-        return self.cams_from_world[self.tracks.frame].apply(self.points[self.tracks.track])
+    def points_in_cam(self, rows: Rows = slice(None)) -> np.ndarray:
+        """Each observation's point in its own camera's axes, (observations, 3); NaN where either is missing.
 
-    def reprojection_errors(self) -> np.ndarray:
+        rows: which observations, in the order wanted; all of them by default.
+        """
+        return self.cams_from_world[self.tracks.frame[rows]].apply(self.points[self.tracks.track[rows]])
+
+    def reprojections(self, rows: Rows = slice(None)) -> np.ndarray:
+        """Where each observation's point projects to, (observations, 2) px; NaN where undefined. rows: which ones."""
+        return self.camera.at(self.tracks.frame[rows]).img_from_cam(self.points_in_cam(rows))
+
+    def reprojection_errors(self, rows: Rows = slice(None)) -> np.ndarray:
         """Distance of each observation from its point's projection, (observations,) px; NaN where undefined."""
-        predicted = self.camera.at(self.tracks.frame).img_from_cam(self.points_in_cam())
-        return np.linalg.norm(predicted - self.tracks.xy, axis=1)
+        return np.linalg.norm(self.reprojections(rows) - self.tracks.xy[rows], axis=1)
 
     def rms_px(self) -> float:
         """Root mean square reprojection error of the inliers, px; NaN without any."""
-        errors = self.reprojection_errors()[self.inliers]
+        errors = self.reprojection_errors(np.flatnonzero(self.inliers))
         return float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan")
+
+    def frame_rms_px(self) -> np.ndarray:
+        """Root mean square reprojection error of each frame's inliers, (frames,) px; NaN without any."""
+        return self._rms_px(self.tracks.frame, self.tracks.num_frames)
+
+    def track_rms_px(self) -> np.ndarray:
+        """Root mean square reprojection error of each track's inliers, (tracks,) px; NaN without any."""
+        return self._rms_px(self.tracks.track, self.tracks.num_tracks)
+
+    def _rms_px(self, group: np.ndarray, count: int) -> np.ndarray:
+        rows = np.flatnonzero(self.inliers)
+        size = np.bincount(group[rows], minlength=count)
+        total = np.bincount(group[rows], self.reprojection_errors(rows) ** 2, count)
+        return np.sqrt(np.divide(total, size, out=np.full(count, np.nan), where=size > 0))
 
     def parallax_deg(self) -> np.ndarray:
         """Largest angle between the rays of each track's inliers at its point, (tracks,) degrees; NaN without."""
@@ -253,8 +276,6 @@ class Reconstruction:
 
     def save(self, path: str | Path) -> None:
         """Write everything to one `.npz` (compressed; the keys are the field names, see ARCHITECTURE.md)."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
         arrays = {
             "format_version": FORMAT_VERSION,
             "focal_length": self.camera.focal_length,
@@ -269,9 +290,8 @@ class Reconstruction:
         }
         for name in ("registered", "points", "inliers", "depth_scale", "support", "point_sigma", "depth_sigma"):
             arrays[name] = getattr(self, name)
-        with open(temporary, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
-        temporary.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Reconstruction":

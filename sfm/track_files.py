@@ -15,9 +15,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from sfm.errors import InputError, UsageError
+from sfm.files import replacing
 from sfm.scene import Tracks
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("frame", "track", "x", "y")
 
@@ -64,14 +65,8 @@ def write_tracks(
         columns["depth"] = np.asarray(depth, dtype=float)
     if path.suffix.lower() not in (".csv", ".npz"):
         raise UsageError(f"{path}: tracks are written as .csv or .npz")
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            (_write_csv if path.suffix.lower() == ".csv" else np.savez_compressed)(file, **columns)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        (_write_csv if path.suffix.lower() == ".csv" else np.savez_compressed)(file, **columns)
 
 
 def align_tracks(tracks: Tracks, frame_numbers: np.ndarray, plate_numbers: np.ndarray) -> tuple[Tracks, np.ndarray]:
@@ -89,7 +84,7 @@ def align_tracks(tracks: Tracks, frame_numbers: np.ndarray, plate_numbers: np.nd
             f"{plate_numbers.min()}-{plate_numbers.max()}: no frame in common"
         )
     if not keep.all():
-        log.warning(f"{np.count_nonzero(~keep)} of {len(keep)} observations are in frames the clip does not have")
+        logger.warning(f"{np.count_nonzero(~keep)} of {len(keep)} observations are in frames the clip does not have")
     frame = np.searchsorted(plate_numbers, number[keep])
     return (
         Tracks(frame, tracks.track[keep], tracks.xy[keep], len(plate_numbers), tracks.num_tracks, tracks.colors),

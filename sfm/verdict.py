@@ -58,7 +58,7 @@ def judge(
         fail.append(f"RMS {rms:.2f} px (HD) is above {options.review_rms_px:g}")
     elif rms > options.pass_rms_px:
         review.append(f"RMS {rms:.2f} px (HD) is above {options.pass_rms_px:g}")
-    worst = np.nanmax(frame_rms_px(reconstruction)) * to_hd
+    worst = np.nanmax(reconstruction.frame_rms_px()) * to_hd
     if worst > options.max_frame_rms_px:
         review.append(f"the worst frame has RMS {worst:.2f} px (HD)")
     tracks, cells = _coverage(reconstruction)
@@ -95,15 +95,6 @@ def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, prio
     if motion.zoom:
         reasons.append("the focal length changes during the shot (zoom)")
     return reasons
-
-
-def frame_rms_px(reconstruction: Reconstruction) -> np.ndarray:
-    """RMS reprojection error of each frame's inliers, (frames,) px; NaN without any."""
-    frame, errors = reconstruction.tracks.frame, reconstruction.reprojection_errors()
-    use = reconstruction.inliers & np.isfinite(errors)
-    count = np.bincount(frame[use], minlength=len(reconstruction.registered))
-    total = np.bincount(frame[use], errors[use] ** 2, len(reconstruction.registered))
-    return np.sqrt(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def _coverage(reconstruction: Reconstruction) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from sfm.errors import InputError
 from sfm.footage import DEFAULT_FPS, MOVIE_SUFFIXES, Footage, Pictures, frame_ranges, open_footage
 from sfm.geometry.transform import frozen_array
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +133,7 @@ class Video:
         if new:
             self._reported.update(new)
             which = frame_ranges(self.shot.frame_numbers[new])
-            log.warning(f"{self.shot.name}: {len(new)} of {len(self)} frames cannot be decoded, skipped: {which}")
+            logger.warning(f"{self.shot.name}: {len(new)} of {len(self)} frames cannot be decoded, skipped: {which}")
 
 
 def open_video(path: str | Path, options: VideoOptions = VideoOptions()) -> Video:
@@ -166,7 +166,7 @@ def _video(source: Footage, options: VideoOptions) -> Video:
     if first is None:
         raise InputError(f"{source.label}: none of its {len(numbers)} frames can be decoded")
     if missing:
-        log.warning(f"{source.name}: {len(missing)} plate numbers have no frame: {frame_ranges(missing)}")
+        logger.warning(f"{source.name}: {len(missing)} plate numbers have no frame: {frame_ranges(missing)}")
     height, width = first.shape[:2]
     names = tuple(source.frame_name(number) for number in numbers)
     fps = options.fps or source.fps

@@ -12,6 +12,8 @@ ROOT = Path(sfm.__file__).parent
 # a module imports only what stands above it; a package counts as one, its files in any order without a circle
 ORDER = [
     "errors",
+    "files",
+    "threads",
     "geometry",
     "scene",
     "images",
@@ -24,6 +26,7 @@ ORDER = [
     "residuals",
     "least_squares",
     "bundle_adjustment",
+    "outliers",
     "initialize",
     "mapping",
     "prior_weight",

@@ -5,11 +5,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from sfm.bundle_adjustment import BundleAdjustmentOptions, _ShotProblem, adjust, reprojection_evidence
+from sfm.bundle_adjustment import BundleAdjustmentOptions, ShotProblem, adjust, reprojection_evidence
 from sfm.errors import NoSolutionError
 from sfm.geometry import Rigid3, Sim3
 from sfm.geometry.rotation import rotation_angle
-from sfm.least_squares import NormalEquations, Status, _robustify, robust_cost, sparse_jacobian
+from sfm.least_squares import Status, robust_cost, sparse_jacobian
+from sfm.least_squares.normal_equations import NormalEquations
+from sfm.least_squares.scipy_reference import _robustify
 from sfm.residuals import MIN_DEPTH, log_depth, reprojection
 from sfm.scene import DepthPriors, Reconstruction
 from sfm.synthetic import SyntheticShot, make_shot
@@ -114,19 +116,19 @@ def test_the_jacobian_in_odd_corners(rng, layout, loss, unknown):
     _jacobian_is_right(*_somewhere(rng, layout, loss, unknown))
 
 
-def _somewhere(rng, layout: dict, loss: str, unknown: float) -> tuple[_ShotProblem, np.ndarray]:
+def _somewhere(rng, layout: dict, loss: str, unknown: float) -> tuple[ShotProblem, np.ndarray]:
     shot = make_shot("handheld", rng=rng, num_frames=5, num_tracks=14, noise_px=0.5, depth_error=0.3, outlier_ratio=0.1)
     priors = DepthPriors(np.where(rng.random(len(shot.tracks)) < unknown, np.nan, shot.priors.depth), shot.priors.sigma)
     layout = dict(layout)
     if layout.pop("track_weight", False):
         layout["track_weight"] = rng.uniform(0.1, 1, 14)
     options = BundleAdjustmentOptions(reproj_sigma_px=0.7, reproj_loss=loss, depth_loss=loss, **layout)
-    problem = _ShotProblem(_near(shot, rng), priors, options)
+    problem = ShotProblem(_near(shot, rng), priors, options)
     x = problem.start()
     return problem, x + 0.05 * rng.standard_normal(len(x))
 
 
-def _jacobian_is_right(problem: _ShotProblem, x: np.ndarray) -> None:
+def _jacobian_is_right(problem: ShotProblem, x: np.ndarray) -> None:
     def residuals(x):
         at = problem.at(x)
         return np.r_[_robustify(problem, at.residuals(slice(None)))[0].ravel(), at.prior()[0]]
@@ -167,7 +169,7 @@ def test_the_gradient_against_differences_of_the_cost(rng, layout, loss):
 
 def test_slices_of_the_observations_are_the_whole(rng):
     shot = make_shot("orbit", rng=rng, num_frames=6, num_tracks=20, noise_px=0.5, depth_error=0.2)
-    problem = _ShotProblem(_near(shot, rng), shot.priors, BundleAdjustmentOptions(refine_focal=True, zoom=True))
+    problem = ShotProblem(_near(shot, rng), shot.priors, BundleAdjustmentOptions(refine_focal=True, zoom=True))
     at = problem.at(problem.start())
     whole, n = at.linearize(slice(None)), len(problem.kept_index)
     parts = [at.linearize(slice(a, min(a + 17, n))) for a in range(0, n, 17)]
@@ -391,7 +393,7 @@ def test_a_depth_seen_longer_counts_no_more(rng):
     """Each point counts as one measurement: the weight of its rows adds up to one over sigma squared."""
     shot = make_shot("orbit", rng=rng, num_frames=12, num_tracks=60, depth_error=0.2, track_length=8)
     start = _near(shot, rng, 0.0)
-    problem = _ShotProblem(start, shot.priors, BundleAdjustmentOptions(depth_weight=3.0))
+    problem = ShotProblem(start, shot.priors, BundleAdjustmentOptions(depth_weight=3.0))
     total = np.bincount(problem.eliminated_index, problem.depth_weight**2)
     np.testing.assert_allclose(total, 3.0 / 0.2**2)
 

@@ -10,7 +10,7 @@ from solved import solve
 
 from sfm.errors import InputError, UsageError
 from sfm.export import FORMATS, PLACES, export, read_colmap, write_colmap, write_ply, write_tum
-from sfm.export.atomic import replacing
+from sfm.files import replacing
 from sfm.geometry import Camera
 from sfm.synthetic import make_shot
 

@@ -7,16 +7,16 @@ from scipy.sparse import csr_array
 from sfm.least_squares import (
     Linearization,
     Loss,
-    NormalEquations,
     SolverOptions,
     Status,
-    _robustify,
     effective_parameters,
     levenberg_marquardt,
     robust_cost,
     scipy_least_squares,
     sparse_jacobian,
 )
+from sfm.least_squares.normal_equations import NormalEquations
+from sfm.least_squares.scipy_reference import _robustify
 
 LOSSES = ["squared", "huber", "soft_l1", "cauchy"]
 

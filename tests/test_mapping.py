@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from sfm.bundle_adjustment import adjust
 from sfm.errors import NotEnoughTracksError
 from sfm.geometry import Sim3
 from sfm.initialize import InitializeOptions, initialize
-from sfm.mapping import MappingOptions, TrackingNoise, extend, filter_observations, with_support
+from sfm.mapping import extend
+from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.scene import DepthPriors, Support
 from sfm.synthetic import make_shot
 
@@ -76,7 +78,8 @@ def _grown(rng, motion="orbit", **kwargs):
 
 
 def test_support_is_whoever_knows_the_depth_better(rng):
-    _, grown, _ = _grown(rng)
+    shot, grown, noise = _grown(rng)
+    grown, _ = adjust(grown, shot.priors, noise.adjustment())
     known = grown.has_point
     limit = float(np.median(grown.point_sigma[known]))
     support = with_support(grown, limit).support
@@ -87,7 +90,7 @@ def test_support_is_whoever_knows_the_depth_better(rng):
 
 def test_the_noise_is_measured_and_the_worst_told_apart(rng):
     shot, grown, _ = _grown(rng, outlier_ratio=0.1)
-    filtered, noise = filter_observations(grown, shot.priors.relief, MappingOptions())
+    filtered, noise = filter_observations(grown, shot.priors.relief, OutlierOptions())
     assert 0.21 < noise.sigma_px < 0.33
     assert 3 * noise.sigma_px <= noise.knee_px <= 5 * noise.sigma_px
     assert filtered.inliers[shot.outliers].mean() < 0.02
@@ -99,11 +102,11 @@ def test_a_noisy_track_and_one_at_an_edge_count_less(rng):
     shot, grown, _ = _grown(rng)
     assert TrackingNoise.unknown(grown).track_weight.tolist() == [1.0] * 100
     relief = np.where(shot.tracks.track == 5, 0.1, 0.0)
-    plain = TrackingNoise.of(grown, np.zeros(len(shot.tracks)), MappingOptions(weigh_tracks=False))
-    edged = TrackingNoise.of(grown, relief, MappingOptions(weigh_tracks=False))
+    plain = TrackingNoise.of(grown, np.zeros(len(shot.tracks)), OutlierOptions(weigh_tracks=False))
+    edged = TrackingNoise.of(grown, relief, OutlierOptions(weigh_tracks=False))
     assert (plain.track_weight == 1).all()
     assert edged.track_weight[5] == pytest.approx(0.5)
-    weighed = TrackingNoise.of(grown, np.zeros(len(shot.tracks)), MappingOptions())
+    weighed = TrackingNoise.of(grown, np.zeros(len(shot.tracks)), OutlierOptions())
     assert weighed.track_weight.min() < 1
     assert weighed.track_weight.max() == 1
 

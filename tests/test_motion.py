@@ -10,7 +10,7 @@ from sfm.initialize import initialize
 from sfm.mapping import extend
 from sfm.motion import Motion, MotionEvidence, classify_motion, held_still, without_translation
 from sfm.synthetic import make_shot
-from sfm.verdict import Verdict, frame_rms_px, judge
+from sfm.verdict import Verdict, judge
 
 SMALL = {"num_frames": 12, "num_tracks": 120}
 FREE = MotionEvidence(Motion.LARGE_PARALLAX, False, {}, 10.0)
@@ -83,7 +83,7 @@ def test_what_keeps_a_solve_from_passing(rng, case, expected, reason):
 def test_frame_rms(rng):
     shot = make_shot("orbit", rng=rng, noise_px=0.2, **SMALL)
     scene, _ = solve(shot, rng, error=0.0, lost=(2,))
-    rms = frame_rms_px(scene)
+    rms = scene.frame_rms_px()
     assert np.isnan(rms[2])
     rows = scene.inliers & (scene.tracks.frame == 5)
     assert rms[5] == pytest.approx(np.sqrt((scene.reprojection_errors()[rows] ** 2).mean()))

@@ -17,7 +17,7 @@ from sfm.video import Shot, Video, frame_ranges
 # of a folder that holds several formats the one with most frames counts, among equals the first here
 MAP_SUFFIXES = (".npy", ".npz", ".exr", ".pfm", ".tif", ".tiff", ".png")
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class MapFolder:
         files = _match(Path(self.folder), video.shot)
         missing = [number for number, file in zip(video.shot.frame_numbers, files, strict=True) if file is None]
         if missing:
-            log.warning(
+            logger.warning(
                 f"{self.folder}: no depth map for {len(missing)} of {len(files)} frames: {frame_ranges(missing)}"
             )
         return self._read(files, video.shot)
@@ -62,7 +62,7 @@ class MapFolder:
         if len(damaged) == sum(file is not None for file in files):
             raise InputError(f"{self.folder}: none of its {len(damaged)} depth maps can be read")
         if damaged:
-            log.warning(f"{self.folder}: {len(damaged)} depth maps cannot be read, skipped: {frame_ranges(damaged)}")
+            logger.warning(f"{self.folder}: {len(damaged)} depth maps cannot be read, skipped: {frame_ranges(damaged)}")
 
 
 def read_map(path: Path) -> np.ndarray | None:
@@ -117,7 +117,7 @@ def _match_format(files: list[Path], shot: Shot) -> list[Path | None]:
                 raise InputError(f"{file}: a second depth map for frame {int(digits)}, beside {twin.name}; remove one")
     first = 0
     if shot.is_movie and 0 in by_number:
-        log.warning(f"{by_number[0].parent}: maps count from 0, the movie from 1: map 0 is taken for frame 1")
+        logger.warning(f"{by_number[0].parent}: maps count from 0, the movie from 1: map 0 is taken for frame 1")
         first = 1
     return [by_number.get(int(number) - first) for number in shot.frame_numbers]
 

@@ -19,7 +19,7 @@ from sfm.video import Shot, Video
 # renderers write huge numbers where there is nothing (Blender 1e10); tiny ones would overflow when inverted
 SMALLEST_VALUE, LARGEST_VALUE = 1e-9, 1e9
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _check_known(name: str, depth: np.ndarray, options: DepthOptions) -> None:
         )
     summary = f"{name}: depth for {known.sum()} of {len(known)} observations"
     if share < 1 - options.warn_unknown:
-        log.warning(f"{summary}; {1 - share:.0%} are unknown")
+        logger.warning(f"{summary}; {1 - share:.0%} are unknown")
     elif len(known):
         low, middle, high = np.percentile(depth[known], [5, 50, 95])
-        log.info(f"{summary}, {low:.3g} to {high:.3g}, median {middle:.3g}")
+        logger.info(f"{summary}, {low:.3g} to {high:.3g}, median {middle:.3g}")

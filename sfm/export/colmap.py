@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sfm.errors import InputError
-from sfm.export.atomic import replacing
+from sfm.files import replacing
 from sfm.geometry.camera import Camera
 from sfm.geometry.rotation import quaternion_from_rotation
 from sfm.scene import Reconstruction

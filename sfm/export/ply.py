@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData, PlyElement
 
-from sfm.evaluation import track_rms_px
-from sfm.export.atomic import replacing
+from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
@@ -41,7 +40,7 @@ def write_ply(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> N
     vertex["track_id"], vertex["track_len"], vertex["rmse_px"] = (
         tracks,
         length[tracks],
-        track_rms_px(reconstruction)[tracks],
+        reconstruction.track_rms_px()[tracks],
     )
     vertex["sigma"], vertex["support"] = reconstruction.point_sigma[tracks], reconstruction.support[tracks]
     with replacing(path) as temporary:

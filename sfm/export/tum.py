@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.export.atomic import replacing
+from sfm.files import replacing
 from sfm.geometry.rotation import quaternion_from_rotation
 from sfm.scene import Reconstruction
 from sfm.video import Shot

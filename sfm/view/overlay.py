@@ -18,7 +18,6 @@ MIN_WIDTH = 1280  # px; smaller plates are enlarged, so that marks do not hide t
 TAIL_FRAMES = 10
 VECTOR_GAIN = 20  # residual vectors are drawn this many times too long
 DIM = 0.72  # the plate behind the marks
-OUTLINE = (16, 18, 20)
 
 
 def write_overlay(
@@ -41,16 +40,16 @@ def write_overlay(
         raise ValueError(f"image_rgb: got {image_rgb.shape} {image_rgb.dtype}, expected (height, width, 3) uint8")
     plate = _backdrop(image_rgb)
     scale = plate.shape[1] / reconstruction.camera.width
-    errors = reconstruction.reprojection_errors()
     here = reconstruction.tracks.in_frame(frame_index)
-    used = reconstruction.inliers[here] & np.isfinite(errors[here])
+    errors = reconstruction.reprojection_errors(here)
+    used = reconstruction.inliers[here] & np.isfinite(errors)
     unit = plate.shape[1] / MIN_WIDTH
     draw_rings(plate, scale * reconstruction.tracks.xy[here[~used]], FAINT, 2.5 * unit)
     here = here[used]
     draw = _draw_depth if color_by == "depth" else _draw_residuals
     footer = np.tile(BACKGROUND, (round(56 * unit), plate.shape[1], 1))
     draw(plate, footer, reconstruction, here, scale, unit)
-    rms = np.sqrt(np.mean(errors[here] ** 2)) if len(here) else np.nan
+    rms = np.sqrt(np.mean(errors[used] ** 2)) if len(here) else np.nan
     caption = f"{len(here):,} tracks used   {np.count_nonzero(~used):,} not used   RMS {rms:.2f} px"
     width = draw_text(footer, (20 * unit, 36 * unit), shot.frame_names[frame_index], 21 * unit)
     draw_text(footer, (44 * unit + width, 36 * unit), caption, 18 * unit, FAINT)
@@ -68,7 +67,7 @@ def _backdrop(image_rgb: np.ndarray) -> np.ndarray:
 
 def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray, scale: float, unit: float) -> None:
     """Tracks far to near, so that what is near lies on top; tails under all of them."""
-    depth = reconstruction.points_in_cam()[here, 2]
+    depth = reconstruction.points_in_cam(here)[:, 2]
     order = np.argsort(-depth)
     here, depth = here[order], depth[order]
     limits = depth_limits(depth)
@@ -78,13 +77,10 @@ def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray,
         segments, which = _tail(reconstruction, here, age)
         draw_lines(tails, scale * segments, colors[which], (2.6 - 1.6 * age / TAIL_FRAMES) * unit)
     cv2.addWeighted(tails, 0.75, plate, 0.25, 0, dst=plate)
-    xy = scale * reconstruction.tracks.xy[here]
-    for k in range(len(here)):
-        draw_dots(plate, xy[k : k + 1], np.array(OUTLINE), 4.2 * unit)
-        draw_dots(plate, xy[k : k + 1], colors[k], 3.2 * unit)
+    draw_dots(plate, scale * reconstruction.tracks.xy[here], colors, 3.2 * unit, rim_px=unit)
 
     ramp = depth_colors(np.geomspace(*limits, 64), limits)
-    left, right = footer.shape[1] - 330 * unit, footer.shape[1] - 100 * unit
+    left, right = footer.shape[1] - 350 * unit, footer.shape[1] - 120 * unit
     draw_text(footer, (left - 14 * unit, 36 * unit), f"depth  {limits[0]:.3g}", 18 * unit, INK, align=1)
     draw_color_bar(footer, (left, 20 * unit, right, 38 * unit), ramp)
     draw_text(footer, (right + 14 * unit, 36 * unit), f"{limits[1]:.3g}", 18 * unit)
@@ -109,18 +105,14 @@ def _tail(reconstruction: Reconstruction, here: np.ndarray, age: int) -> tuple[n
 def _draw_residuals(plate, footer, reconstruction: Reconstruction, here: np.ndarray, scale: float, unit: float) -> None:
     """Tracks from the best to the worst, so that what is wrong lies on top."""
     tracks = reconstruction.tracks
-    lens = reconstruction.camera.at(tracks.frame[here])
-    vectors = lens.img_from_cam(reconstruction.points_in_cam()[here]) - tracks.xy[here]
+    vectors = reconstruction.reprojections(here) - tracks.xy[here]
     errors = np.linalg.norm(vectors, axis=1)
     order = np.argsort(errors)
     here, vectors, colors = here[order], vectors[order], residual_colors(errors[order])
     xy = scale * tracks.xy[here]
     segments = np.stack([xy, xy + scale * VECTOR_GAIN * vectors], axis=1)
-    for k in range(len(here)):
-        draw_lines(plate, segments[k : k + 1], np.array(OUTLINE), 3.4 * unit)
-        draw_lines(plate, segments[k : k + 1], colors[k], 1.6 * unit)
-        draw_dots(plate, xy[k : k + 1], np.array(OUTLINE), 3.6 * unit)
-        draw_dots(plate, xy[k : k + 1], colors[k], 2.6 * unit)
+    draw_lines(plate, segments, colors, 1.6 * unit, rim_px=0.9 * unit)
+    draw_dots(plate, xy, colors, 2.6 * unit, rim_px=unit)
 
     ramp = residual_colors(np.linspace(0, MAX_RESIDUAL_PX, 64))
     left, right = footer.shape[1] - 270 * unit, footer.shape[1] - 100 * unit

@@ -8,7 +8,6 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from sfm.evaluation import track_rms_px
 from sfm.scene import Reconstruction, Support
 
 ColorMode = Literal["plate", "depth", "residual", "support"]
@@ -34,7 +33,7 @@ def point_colors(reconstruction: Reconstruction, mode: ColorMode) -> np.ndarray:
         depth = reconstruction.cams_from_world[first].apply(reconstruction.points)[:, 2]
         return depth_colors(depth, depth_limits(depth))
     if mode == "residual":
-        return residual_colors(track_rms_px(reconstruction))
+        return residual_colors(reconstruction.track_rms_px())
     colors = np.tile(UNKNOWN, (reconstruction.tracks.num_tracks, 1))
     colors[reconstruction.support == Support.TRIANGULATED] = TRIANGULATED
     colors[reconstruction.support == Support.PRIOR] = HELD_BY_PRIOR

@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sfm.export.atomic import replacing
+from sfm.files import replacing
 
 SHIFT = 4  # OpenCV draws at 1/16 px
 INK = (232, 234, 237)
+RIM = (16, 18, 20)
 FAINT = (150, 156, 164)
 
 
@@ -22,19 +23,23 @@ def write_png(path: str | Path, rgb: np.ndarray) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def draw_lines(rgb: np.ndarray, segments: np.ndarray, colors: np.ndarray, width_px: float) -> None:
-    """Segments (n, 2, 2), drawn in order, in colors (n, 3) or one color (3,)."""
+def draw_lines(rgb: np.ndarray, segments: np.ndarray, colors: np.ndarray, width_px: float, rim_px: float = 0) -> None:
+    """Segments (n, 2, 2), drawn in order, in colors (n, 3) or one color (3,), with a dark rim if asked."""
     colors = np.broadcast_to(colors, (len(segments), 3)).tolist()
-    width = max(1, round(width_px))
+    width, outer = max(1, round(width_px)), max(1, round(width_px + 2 * rim_px))
     for (start, end), color in zip(_fixed_point(segments), colors, strict=True):
+        if rim_px:
+            cv2.line(rgb, start, end, RIM, outer, cv2.LINE_AA, SHIFT)
         cv2.line(rgb, start, end, color, width, cv2.LINE_AA, SHIFT)
 
 
-def draw_dots(rgb: np.ndarray, xy: np.ndarray, colors: np.ndarray, radius_px: float) -> None:
-    """Filled circles at xy (n, 2), drawn in order, in colors (n, 3) or one color (3,)."""
+def draw_dots(rgb: np.ndarray, xy: np.ndarray, colors: np.ndarray, radius_px: float, rim_px: float = 0) -> None:
+    """Filled circles at xy (n, 2), drawn in order, in colors (n, 3) or one color (3,), with a dark rim if asked."""
     colors = np.broadcast_to(colors, (len(xy), 3)).tolist()
-    radius = round(radius_px * 2**SHIFT)
+    radius, outer = round(radius_px * 2**SHIFT), round((radius_px + rim_px) * 2**SHIFT)
     for center, color in zip(_fixed_point(xy), colors, strict=True):
+        if rim_px:
+            cv2.circle(rgb, center, outer, RIM, cv2.FILLED, cv2.LINE_AA, SHIFT)
         cv2.circle(rgb, center, radius, color, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 

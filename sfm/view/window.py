@@ -23,7 +23,7 @@ from sfm.view.layout import lay_out, tubes, viewpoint
 from sfm.view.palette import BACKGROUND, COLOR_MODES, FRUSTUM, PATH, ColorMode, point_colors
 from sfm.view.picture import write_png
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FOV_DEG = 45.0  # vertical field of view of the observer
 OVERSAMPLING = 2  # screenshots are rendered this many times larger and shrunk: smooth lines and points
@@ -117,7 +117,7 @@ class _Window:
     def next_color(self) -> None:
         """Colour the points by the next mode."""
         self._color_by = COLOR_MODES[(COLOR_MODES.index(self._color_by) + 1) % len(COLOR_MODES)]
-        log.info(f"points coloured by {self._color_by}")
+        logger.info(f"points coloured by {self._color_by}")
         self._layers["points"].colors = self._point_colors()
         self._visualizer.update_geometry(self._layers["points"])
 

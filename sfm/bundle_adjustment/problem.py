@@ -1,109 +1,24 @@
-"""Joint adjustment of cameras and points: reprojection error and depth error in one robust cost.
+"""A shot as a least-squares problem: which parameters it has, where they start, what they mean at the end.
 
-After *Depth-guided sparse structure-from-motion for movies and TV shows* (CVPR 2022), with the depth term in log depth
-and a scale per frame as a variable (MP-SfM, Pataki et al. 2025). Points move along (x/z, y/z, log z) of the first
-camera that sees them: at small parallax that chart is nearly linear where xyz is not.
+Points move along (x/z, y/z, log z) of the first camera that sees them: at small parallax that chart is nearly linear
+where xyz is not.
 """
 
-import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.errors import NoSolutionError
 from sfm.geometry.rotation import rotation_from_rotvec, skew
 from sfm.geometry.transform import Rigid3
-from sfm.least_squares import (
-    Linearization,
-    Loss,
-    Losses,
-    LossName,
-    SolverOptions,
-    Status,
-    effective_parameters,
-    levenberg_marquardt,
-    robust_cost,
-    scipy_least_squares,
-)
+from sfm.least_squares import Linearization, Loss, Losses
 from sfm.residuals import log_depth, reprojection
 from sfm.scene import DepthPriors, Reconstruction
 
-logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class BundleAdjustmentOptions:
-    """What is minimised and how."""
-
-    reproj_sigma_px: float = 0.5  # standard deviation of a tracked position
-    track_weight: np.ndarray | None = None  # (tracks,) factor on the robust cost of each track; None: all alike
-    reproj_loss: LossName = "cauchy"
-    reproj_knee: float = 3.0  # in sigmas
-    depth_weight: float = 1.0  # factor on the information of the depth prior; 0 leaves the depth term out
-    depth_loss: LossName = "cauchy"
-    depth_knee: float = 2.0  # in sigmas
-    frame_scale_sigma: float = 0.1  # how far a frame's log depth scale strays from the shot's
-    refine_focal: bool = False  # one factor on the focal length of the whole shot
-    focal_sigma: float = 0.3  # of log focal length, around the start
-    refine_translation: bool = True  # false: camera centres stay where they are
-    zoom: bool = False  # a focal length of its own for every frame
-    zoom_sigma: float = 0.5  # of log focal length of a frame, around the start
-    refine_cameras: bool = True  # false: points only
-    refine_points: bool = True  # false: cameras only
-    max_iterations: int = 50
-    cost_tolerance: float = 1e-7  # relative
-    solver: str = "schur"  # or "scipy", the slow reference
-
-
-@dataclass(frozen=True, slots=True)
-class AdjustmentReport:
-    """What an adjustment did. status: a sentence; costs are half the robust sums of squares."""
-
-    status: Status
-    iterations: int
-    initial_cost: float
-    cost: float
-    reprojection_cost: float  # the reprojection part of `cost`
-    rms_px: float  # over the inliers
-    observations: int
-
-
-def adjust(
-    reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions
-) -> tuple[Reconstruction, AdjustmentReport]:
-    """Refine registered cameras and points so that reprojection and depth error together are least.
-
-    Uses the inlier observations of registered frames and existing points. Gauge: the first registered camera stays
-    where it is; with a depth term the scale is the prior's (the log scales of the frames have mean zero up to
-    `frame_scale_sigma`), without one the median depth of the scene is put back afterwards. The camera must be free of
-    distortion (`Tracks.undistorted`). Limit: a local minimum near the start.
-
-    priors: at every observation of the tracks, or None. Raises `NoSolutionError` when nothing is left to adjust.
-    """
-    problem = _ShotProblem(reconstruction, priors, options)
-    x = problem.start()
-    solver = scipy_least_squares if options.solver == "scipy" else levenberg_marquardt
-    x, solved = solver(problem, x, SolverOptions(options.max_iterations, options.cost_tolerance))
-    adjusted = problem.finish(x)
-    reprojection_cost = robust_cost(problem, x, slice(0, 1))
-    report = AdjustmentReport(
-        solved.status, solved.iterations, solved.initial_cost, solved.cost, reprojection_cost, adjusted.rms_px(),
-        len(problem.kept_index),
-    )  # fmt: skip
-    logger.debug("adjusted %d frames, %d points: %s", problem.num_kept, problem.num_eliminated, report)
-    return adjusted, report
-
-
-def reprojection_evidence(
-    reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions
-) -> float:
-    """How many parameters the tracks, not the depth prior, decide in an adjusted reconstruction."""
-    problem = _ShotProblem(reconstruction, priors, options)
-    return effective_parameters(problem, problem.start(), unit=0)
-
-
-class _ShotProblem:
+class ShotProblem:
     """`least_squares.Problem` of a shot.
 
     Parameters: [rotvec, translation, log scale, log zoom] of each frame, log focal factor, points. Rotation vectors
@@ -193,7 +108,8 @@ class _ShotProblem:
         points = self.chart0 if self.options.refine_points else np.zeros((0, 3))
         return np.r_[kept.ravel(), np.zeros(self.num_shared), points.ravel()]
 
-    def _split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Parameters of the frames (frames, kept_size), shared ones, and charts of the points (points, 3)."""
         size = self.num_kept * self.kept_size
         kept = x[:size].reshape(self.num_kept, self.kept_size)
         return kept, x[size : size + self.num_shared], x[size + self.num_shared :].reshape(-1, 3)
@@ -207,13 +123,13 @@ class _ShotProblem:
         in_anchor = np.column_stack([chart[:, :2], np.ones(len(chart))]) * depth
         return np.einsum("pji,pj->pi", self.anchor_R, in_anchor - self.anchor_t)
 
-    def at(self, x: np.ndarray) -> "_Evaluation":
+    def at(self, x: np.ndarray) -> "ShotEvaluation":
         """The shot at a parameter vector."""
-        return _Evaluation(self, x)
+        return ShotEvaluation(self, x)
 
     def finish(self, x: np.ndarray) -> Reconstruction:
         """The reconstruction at x, its scale put back where no depth term held it."""
-        kept, shared, chart = self._split(x)
+        kept, shared, chart = self.split(x)
         before = self.before
         rotation, translation = before.cams_from_world.rotation.copy(), before.cams_from_world.translation.copy()
         rotation[self.frames] = rotation_from_rotvec(kept[:, :3]) @ self.R0
@@ -229,7 +145,7 @@ class _ShotProblem:
             factor = np.interp(np.arange(before.tracks.num_frames), self.frames, np.exp(kept[:, self.log_zoom]))
             camera = camera.with_focal_length(camera.focal_length * factor[:, None])
         sigma = before.point_sigma.copy()
-        if self.options.refine_points:
+        if self.options.refine_points and self.options.estimate_sigma:
             sigma[self.tracks] = self._point_sigma(x)
         after = replace(
             before, camera=camera, cams_from_world=Rigid3(rotation, translation), points=points,
@@ -265,12 +181,12 @@ class _ShotProblem:
         return np.where(information > floor, 1 / np.sqrt(np.maximum(information, 1e-300)), np.inf)
 
 
-class _Evaluation:
+class ShotEvaluation:
     """Residuals and Jacobians of a shot at one parameter vector. Arrays are laid out (component, observation)."""
 
-    def __init__(self, problem: _ShotProblem, x: np.ndarray):
+    def __init__(self, problem: ShotProblem, x: np.ndarray):
         self.problem = problem
-        self.kept, self.shared, self.chart = problem._split(x)
+        self.kept, self.shared, self.chart = problem.split(x)
         self.rotation = _columns(rotation_from_rotvec(self.kept[:, :3]) @ problem.R0)
         self.translation = np.ascontiguousarray(self.kept[:, 3:6].T)
         self.points = np.ascontiguousarray(problem._points(self.chart).T)

@@ -1,0 +1,69 @@
+"""Joint adjustment of cameras and points: reprojection error and depth error in one robust cost.
+
+After *Depth-guided sparse structure-from-motion for movies and TV shows* (CVPR 2022), with the depth term in log depth
+and a scale per frame as a variable (MP-SfM, Pataki et al. 2025).
+"""
+
+import logging
+from dataclasses import dataclass
+
+from sfm.bundle_adjustment.options import BundleAdjustmentOptions
+from sfm.bundle_adjustment.problem import ShotProblem
+from sfm.least_squares import (
+    SolverOptions,
+    Status,
+    effective_parameters,
+    levenberg_marquardt,
+    robust_cost,
+    scipy_least_squares,
+)
+from sfm.scene import DepthPriors, Reconstruction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustmentReport:
+    """What an adjustment did. status: a sentence; costs are half the robust sums of squares."""
+
+    status: Status
+    iterations: int
+    initial_cost: float
+    cost: float
+    reprojection_cost: float  # the reprojection part of `cost`
+    rms_px: float  # over the inliers
+    observations: int
+
+
+def adjust(
+    reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions
+) -> tuple[Reconstruction, AdjustmentReport]:
+    """Refine registered cameras and points so that reprojection and depth error together are least.
+
+    Uses the inlier observations of registered frames and existing points. Gauge: the first registered camera stays
+    where it is; with a depth term the scale is the prior's (the log scales of the frames have mean zero up to
+    `frame_scale_sigma`), without one the median depth of the scene is put back afterwards. The camera must be free of
+    distortion (`Tracks.undistorted`). Limit: a local minimum near the start.
+
+    priors: at every observation of the tracks, or None. Raises `NoSolutionError` when nothing is left to adjust.
+    """
+    problem = ShotProblem(reconstruction, priors, options)
+    x = problem.start()
+    solver = scipy_least_squares if options.solver == "scipy" else levenberg_marquardt
+    x, solved = solver(problem, x, SolverOptions(options.max_iterations, options.cost_tolerance))
+    adjusted = problem.finish(x)
+    reprojection_cost = robust_cost(problem, x, slice(0, 1))
+    report = AdjustmentReport(
+        solved.status, solved.iterations, solved.initial_cost, solved.cost, reprojection_cost, adjusted.rms_px(),
+        len(problem.kept_index),
+    )  # fmt: skip
+    logger.debug("adjusted %d frames, %d points: %s", problem.num_kept, problem.num_eliminated, report)
+    return adjusted, report
+
+
+def reprojection_evidence(
+    reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions
+) -> float:
+    """How many parameters the tracks, not the depth prior, decide in an adjusted reconstruction."""
+    problem = ShotProblem(reconstruction, priors, options)
+    return effective_parameters(problem, problem.start(), unit=0)

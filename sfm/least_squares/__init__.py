@@ -1,0 +1,38 @@
+"""Robust non-linear least squares with a Schur complement; knows no camera.
+
+A problem has many small *eliminated* blocks (points) and few *kept* blocks (frames), each residual touching one of
+either, plus *shared* parameters (a focal length) and a sparse prior on what is kept.
+"""
+
+from sfm.least_squares.levenberg_marquardt import levenberg_marquardt
+from sfm.least_squares.normal_equations import effective_parameters
+from sfm.least_squares.problem import (
+    Evaluation,
+    Linearization,
+    Loss,
+    Losses,
+    LossName,
+    Problem,
+    SolverOptions,
+    SolverReport,
+    Status,
+    robust_cost,
+)
+from sfm.least_squares.scipy_reference import scipy_least_squares, sparse_jacobian
+
+__all__ = [
+    "Evaluation",
+    "Linearization",
+    "Loss",
+    "LossName",
+    "Losses",
+    "Problem",
+    "SolverOptions",
+    "SolverReport",
+    "Status",
+    "effective_parameters",
+    "levenberg_marquardt",
+    "robust_cost",
+    "scipy_least_squares",
+    "sparse_jacobian",
+]

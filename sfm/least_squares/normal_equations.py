@@ -1,0 +1,228 @@
+"""One linearisation of a problem, solved at any damping: points eliminated (Triggs et al. 2000, section 6.1).
+
+[ U + D   W     ] [dx_kept      ]   [g_kept      ]         S = U + D - W (V + D)^-1 W^T   (dense, symmetric)
+[ W^T     V + D ] [dx_eliminated] = [g_eliminated]
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.linalg
+from threadpoolctl import threadpool_limits
+
+from sfm.least_squares.problem import Evaluation, Problem, knee_of, slices
+from sfm.threads import in_threads
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """The normal equations of one slice of observations, whole eliminated blocks `first` .. `last` - 1.
+
+    W (k, e, n) couples each observation's kept block with its eliminated one; W_shared (b, e, blocks); V (e, e, blocks)
+    and g (e, blocks) belong to the eliminated blocks; kept (n,) indexes kept blocks, starts (blocks,) observations.
+    """
+
+    first: int
+    last: int
+    kept: np.ndarray
+    block: np.ndarray
+    starts: np.ndarray
+    W: np.ndarray
+    W_shared: np.ndarray
+    V: np.ndarray
+    g: np.ndarray
+    L_inv: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    damping: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def by_block(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the observations of each block, last axis n -> blocks."""
+        return np.add.reduceat(values, self.starts, axis=-1)
+
+    def apply_v_inverse(self, v: np.ndarray) -> np.ndarray:
+        """(V + D)^-1 v for every block, v (e, blocks)."""
+        return np.einsum("bap,bp->ap", self.L_inv, np.einsum("bcp,cp->bp", self.L_inv, v))
+
+
+class NormalEquations:
+    """The normal equations of one linearisation, ready to be solved at any damping."""
+
+    def __init__(self, problem: Problem, x: np.ndarray):
+        self.problem = problem
+        self.size = problem.num_kept * problem.kept_size
+        at = problem.at(x)
+        residuals, J = at.prior()
+        self.U, self.g = (J.T @ J).toarray(), -(J.T @ residuals)
+        self.parts: list[_Part] = []
+        for part, U, border, corner, g in in_threads(lambda rows: self._part(at, rows), slices(problem)):
+            self._add(U, border, corner, g)
+            if part is not None:
+                self.parts.append(part)
+
+    def _part(self, at: Evaluation, rows: slice):
+        """One slice: its `_Part` and sums over it for the kept blocks, the border and the corner of U, and g."""
+        problem = self.problem
+        lin, kept = at.linearize(rows), problem.kept_index[rows]
+        weights = np.empty_like(lin.residuals)
+        for unit, loss, knee in problem.losses:
+            weights[unit] = np.sqrt(loss((lin.residuals[unit] ** 2).sum(0), knee_of(knee, rows))[1])
+        r = lin.residuals * weights
+        A, B, C = (J * weights[:, None] for J in (lin.kept, lin.eliminated, lin.shared))
+        k, b = problem.kept_size, problem.num_shared
+        by_frame = lambda v: np.bincount(kept, v, problem.num_kept)  # noqa: E731
+        U, g = np.zeros((k, k, problem.num_kept)), np.zeros((k + b, problem.num_kept))
+        border = np.zeros((k, b, problem.num_kept))
+        for a in range(k):
+            g[a] = by_frame((A[:, a] * r).sum(0))
+            for c in range(a + 1):
+                U[a, c] = U[c, a] = by_frame((A[:, a] * A[:, c]).sum(0))
+            for c in range(b):
+                border[a, c] = by_frame((A[:, a] * C[:, c]).sum(0))
+        for c in range(b):
+            g[k + c, 0] = (C[:, c] * r).sum()
+        corner = np.einsum("ran,rbn->ab", C, C)
+        if not problem.num_eliminated:
+            return None, U, border, corner, g
+        index = problem.eliminated_index[rows]
+        first, last = int(index[0]), int(index[-1]) + 1
+        starts = np.searchsorted(index, np.arange(first, last))
+        if np.any(np.diff(np.r_[starts, len(index)]) == 0):
+            raise ValueError("eliminated_index: got a block without observations, expected at least one each")
+        by_block = lambda v: np.add.reduceat(v, starts, axis=-1)  # noqa: E731
+        W = np.einsum("ran,rbn->abn", A, B)
+        part = _Part(
+            first, last, kept, index - first, starts, W, by_block(np.einsum("ran,rbn->abn", C, B)),
+            by_block(np.einsum("ran,rbn->abn", B, B)), by_block(-np.einsum("ran,rn->an", B, r)),
+        )  # fmt: skip
+        return part, U, border, corner, g
+
+    def _add(self, U: np.ndarray, border: np.ndarray, corner: np.ndarray, g: np.ndarray) -> None:
+        """Add a slice's sums to U and g."""
+        problem, k, size = self.problem, self.problem.kept_size, self.size
+        diagonal = self.U[:size, :size].reshape(problem.num_kept, k, problem.num_kept, k)
+        frames = np.arange(problem.num_kept)
+        diagonal[frames, :, frames, :] += np.moveaxis(U, 2, 0)
+        self.g[:size] -= g[:k].T.ravel()
+        if problem.num_shared:
+            across = np.moveaxis(border, 2, 0).reshape(size, -1)
+            self.U[:size, size:] += across
+            self.U[size:, :size] += across.T
+            self.U[size:, size:] += corner
+            self.g[size:] -= g[k:].sum(1)
+
+    def factor(self, damping: float) -> bool:
+        """Eliminate and factor at this damping; False when the reduced system is not positive definite."""
+        S = self.U.copy()
+        self.damping = damping * np.maximum(np.diag(S), 1e-12)
+        S[np.diag_indices_from(S)] += self.damping
+        for product, span in in_threads(lambda p: self._eliminate(p, damping), self.parts):
+            window = span.stop - span.start
+            S[span, span] -= product[:window, :window]
+            if self.problem.num_shared:
+                S[self.size :, span] -= product[window:, :window]
+                S[span, self.size :] -= product[:window, window:]
+                S[self.size :, self.size :] -= product[window:, window:]
+        free = self.problem.free
+        try:
+            self.cholesky = scipy.linalg.cho_factor(S[np.ix_(free, free)], lower=True, check_finite=False)
+        except scipy.linalg.LinAlgError:
+            return False
+        return True
+
+    def _eliminate(self, part: _Part, damping: float) -> tuple[np.ndarray, slice]:
+        """W V^-1 W^T of a part: W L^-T is scattered into a dense matrix over the frames it touches, BLAS squares it."""
+        problem, k, e = self.problem, self.problem.kept_size, self.problem.eliminated_size
+        diagonal = np.einsum("aap->ap", part.V)
+        # a block whose direction nothing measures must not take steps of any length
+        part.damping = damping * np.maximum(diagonal, 1e-6 * diagonal.max(0) + 1e-12)
+        part.L_inv = _inverse_cholesky(part.V + np.einsum("ab,ap->abp", np.eye(e), part.damping))
+        low, high, count = int(part.kept.min()), int(part.kept.max()) + 1, part.last - part.first
+        M = np.zeros(((high - low) * k + problem.num_shared, count * e))
+        Y = np.einsum("abn,cbn->nac", part.W, part.L_inv[:, :, part.block])
+        M[: (high - low) * k].reshape(high - low, k, count, e)[part.kept - low, :, part.block] = Y
+        if problem.num_shared:
+            Z = np.einsum("abp,cbp->apc", part.W_shared, part.L_inv)
+            M[(high - low) * k :] = Z.reshape(problem.num_shared, -1)
+        return M @ M.T, slice(low * k, high * k)
+
+    def solve(self, damping: float) -> tuple[np.ndarray, float]:
+        """The damped step over all parameters and the decrease of the cost it predicts (-1 if there is none)."""
+        blocks = [part.g for part in self.parts]
+        if not (np.isfinite(self.g).all() and all(np.isfinite(g).all() for g in blocks) and self.factor(damping)):
+            return np.zeros(len(self.g) + self.problem.num_eliminated * self.problem.eliminated_size), -1.0
+        step, block_steps = self.back_substitute(self.g, blocks)
+        gain = step @ (self.damping * step + self.g)
+        for part, inner in zip(self.parts, block_steps, strict=True):
+            gain += np.sum(inner * (part.damping * inner + part.g))
+        full = np.concatenate([step, *(inner.T.ravel() for inner in block_steps)])
+        return (full, 0.5 * float(gain)) if np.isfinite(full).all() else (full, -1.0)
+
+    def back_substitute(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Solve the factored system for a right-hand side: kept and shared (m,), and (e, blocks) of every part."""
+        problem, k, size = self.problem, self.problem.kept_size, self.size
+        reduced = g.copy()
+        for part, inner in zip(self.parts, blocks, strict=True):
+            inner = part.apply_v_inverse(inner)
+            coupling = np.einsum("abn,bn->an", part.W, inner[:, part.block])
+            for a in range(k):
+                reduced[a:size:k] -= np.bincount(part.kept, coupling[a], problem.num_kept)
+            reduced[size:] -= np.einsum("abp,bp->a", part.W_shared, inner)
+        step = np.zeros(len(g))
+        step[problem.free] = scipy.linalg.cho_solve(self.cholesky, reduced[problem.free], check_finite=False)
+        frames = step[:size].reshape(-1, k).T
+        back = []
+        for part, inner in zip(self.parts, blocks, strict=True):
+            coupling = part.by_block(np.einsum("abn,an->bn", part.W, frames[:, part.kept]))
+            coupling += np.einsum("abp,a->bp", part.W_shared, step[size:])
+            back.append(part.apply_v_inverse(inner - coupling))
+        return step, back
+
+    def quadratic_forms(self, at: Evaluation, unit: int, signs: np.ndarray) -> np.ndarray:
+        """z^T J H^-1 J^T z of the factored system: J the weighted rows of one unit, z (probes, rows, n) signs."""
+        sides = [self._project(at, unit, signs, rows) for rows in slices(self.problem)]
+        forms = []
+        for probe in range(len(signs)):
+            g = sum((side[0][probe] for side in sides), np.zeros(len(self.g)))
+            blocks = [part.by_block(side[1][probe]) for part, side in zip(self.parts, sides, strict=True)]
+            step, inner = self.back_substitute(g, blocks)
+            forms.append(g @ step + sum(np.sum(a * b) for a, b in zip(blocks, inner, strict=True)))
+        return np.array(forms)
+
+    def _project(
+        self, at: Evaluation, unit: int, signs: np.ndarray, rows: slice
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """J^T z of a slice for every probe: by kept and shared parameters, and by observation, not yet summed."""
+        problem, k, size = self.problem, self.problem.kept_size, self.size
+        rows_of, loss, knee = problem.losses[unit]
+        lin = at.linearize(rows)
+        weight = np.sqrt(loss((lin.residuals[rows_of] ** 2).sum(0), knee_of(knee, rows))[1])
+        kept, blocks = [], []
+        for z in signs[:, :, rows] * weight:
+            g = np.zeros(len(self.g))
+            for a in range(k):
+                g[a:size:k] = np.bincount(problem.kept_index[rows], (lin.kept[rows_of, a] * z).sum(0), problem.num_kept)
+            g[size:] = np.einsum("rbn,rn->b", lin.shared[rows_of], z)
+            kept.append(g)
+            blocks.append(np.einsum("ren,rn->en", lin.eliminated[rows_of], z))
+        return kept, blocks
+
+
+def effective_parameters(problem: Problem, x: np.ndarray, unit: int, probes: int = 4, seed: int = 0) -> float:
+    """How many parameters the residuals of one unit of `problem.losses` decide: tr(H^-1 J^T J), J that unit's rows.
+
+    A stochastic trace (Hutchinson 1990) with the same random signs at every call, so differences between similar
+    problems are far better known than the number itself.
+    """
+    with threadpool_limits(1, "blas"):
+        system = NormalEquations(problem, x)
+        if not system.factor(1e-9):
+            return float("nan")
+        rng = np.random.default_rng(seed)
+        rows = len(problem.at(x).residuals(slice(0, 1))[problem.losses[unit][0]])
+        signs = rng.choice([-1.0, 1.0], (probes, rows, len(problem.kept_index)))
+        return float(np.mean(system.quadratic_forms(problem.at(x), unit, signs)))
+
+
+def _inverse_cholesky(V: np.ndarray) -> np.ndarray:
+    """L^-1 with V = L L^T for a stack of small symmetric matrices (e, e, blocks)."""
+    L = np.linalg.cholesky(np.moveaxis(V, 2, 0))
+    return np.moveaxis(np.linalg.solve(L, np.broadcast_to(np.eye(len(V)), L.shape)), 0, 2)

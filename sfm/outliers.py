@@ -1,0 +1,121 @@
+"""How far tracked positions are off, measured on the shot itself; which observations, points, frames to believe."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sfm.bundle_adjustment import BundleAdjustmentOptions
+from sfm.geometry.absolute_pose import MIN_POINTS
+from sfm.geometry.transform import Rigid3
+from sfm.scene import Reconstruction, Support
+
+_BELIEVED_AFTER = 5  # sightings
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierOptions:
+    """What to expect of the tracks."""
+
+    wrong_part: float = 0.25  # of the observations may be wrong; of tracks checked by a person fewer
+    weigh_tracks: bool = True  # tracks that err more count less; false for the few that a person checked
+    edge_relief: float = 0.1  # range of log depth under its patch at which a track is worth half
+    min_inliers: int = 3  # a point is kept with, if registered frames saw it so often
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackingNoise:
+    """How far tracked positions are off, measured on the shot itself.
+
+    sigma_px: standard deviation of a coordinate of the ordinary observation; knee_px: error beyond which an observation
+    counts less and less, and twice that makes it an outlier; track_weight (tracks,): what a track is worth beside an
+    ordinary one, at most 1.
+    """
+
+    sigma_px: float
+    knee_px: float
+    track_weight: np.ndarray
+
+    @classmethod
+    def unknown(cls, scene: Reconstruction) -> "TrackingNoise":
+        """Before anything is measured."""
+        return cls(1.0, 3.0, np.ones(scene.tracks.num_tracks))
+
+    @classmethod
+    def of(cls, scene: Reconstruction, relief: np.ndarray, options: OutlierOptions) -> "TrackingNoise":
+        """From the errors of all observations of existing points, so it does not depend on who was an inlier.
+
+        The knee is where `wrong_part` of the errors lie beyond, within 3 to 5 sigma: with few tracks, all checked by a
+        person, none can be spared for being less precise than the best. relief (observations,) as in `DepthPriors`.
+        """
+        errors, track, count = scene.reprojection_errors(), scene.tracks.track, scene.tracks.num_tracks
+        known = np.isfinite(errors)
+        # the median length of a 2D Gaussian error is 1.1774 sigma
+        sigma = max(float(np.median(errors[known])) / 1.1774, 0.02)
+        knee = float(np.clip(np.quantile(errors[known], 1 - options.wrong_part), 3 * sigma, 5 * sigma))
+        # a track's own variance, drawn towards the ordinary one by as many sightings as it takes to believe it
+        square = np.bincount(track[known], np.minimum(errors[known], 2 * knee) ** 2, count) / (2 * sigma**2)
+        seen = np.bincount(track[known], minlength=count)
+        own = (square + _BELIEVED_AFTER) / (seen + _BELIEVED_AFTER) if options.weigh_tracks else np.ones(count)
+        # the patch of a track at a depth edge follows both sides: too consistent to show as noise, but worth little
+        step = np.bincount(track, relief, count) / np.maximum(scene.tracks.lengths, 1)
+        return cls(sigma, knee, 1 / (np.maximum(own, 1.0) + (step / options.edge_relief) ** 2))
+
+    def adjustment(self, **others) -> BundleAdjustmentOptions:
+        """Options of an adjustment that believes in this noise."""
+        return BundleAdjustmentOptions(
+            reproj_sigma_px=self.sigma_px,
+            reproj_knee=self.knee_px / self.sigma_px,
+            track_weight=self.track_weight,
+            **others,
+        )
+
+
+def filter_observations(
+    scene: Reconstruction, relief: np.ndarray, options: OutlierOptions
+) -> tuple[Reconstruction, TrackingNoise]:
+    """Inliers told anew from outliers; points and frames with too few inliers dropped; and the noise that told them."""
+    noise = TrackingNoise.of(scene, relief, options)
+    inliers = np.nan_to_num(scene.reprojection_errors(), nan=np.inf) <= 2 * noise.knee_px
+    scene = drop_weak(replace(scene, inliers=inliers), options.min_inliers)
+    return _unregister_blind(scene), noise
+
+
+def _unregister_blind(scene: Reconstruction) -> Reconstruction:
+    """Without the cameras that too few inliers hold: their poses are leftovers, not results."""
+    seen = np.bincount(scene.tracks.frame[scene.inliers], minlength=len(scene.registered))
+    blind = scene.registered & (seen < MIN_POINTS)
+    if not blind.any():
+        return scene
+    cams = scene.cams_from_world
+    return replace(
+        scene,
+        cams_from_world=Rigid3(
+            np.where(blind[:, None, None], np.nan, cams.rotation), np.where(blind[:, None], np.nan, cams.translation)
+        ),
+        registered=scene.registered & ~blind,
+        inliers=scene.inliers & ~blind[scene.tracks.frame],
+        depth_scale=np.where(blind, np.nan, scene.depth_scale),
+    )
+
+
+def drop_weak(scene: Reconstruction, min_inliers: int) -> Reconstruction:
+    """Without points that too few inliers see."""
+    tracks = scene.tracks
+    use = scene.inliers & scene.registered[tracks.frame]
+    count = np.bincount(tracks.track[use], minlength=tracks.num_tracks)
+    # no point is weak for what registered frames never saw of it
+    sightings = np.bincount(tracks.track[scene.registered[tracks.frame]], minlength=tracks.num_tracks)
+    weak = count < np.clip(sightings, min(2, max(int(scene.registered.sum()), 1)), min_inliers)
+    return replace(
+        scene, points=np.where(weak[:, None], np.nan, scene.points), inliers=scene.inliers & ~weak[tracks.track]
+    )
+
+
+def with_support(scene: Reconstruction, prior_sigma: float) -> Reconstruction:
+    """Say of each point whether the tracks or the prior hold it in depth: whichever knows it better.
+
+    prior_sigma: relative standard deviation of the depth prior.
+    """
+    triangulated = np.nan_to_num(scene.point_sigma, nan=np.inf) < prior_sigma
+    support = np.where(triangulated, Support.TRIANGULATED, Support.PRIOR)
+    return replace(scene, support=np.where(scene.has_point, support, Support.NONE))
