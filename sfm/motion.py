@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment import BundleAdjustmentOptions, adjust
 from sfm.geometry.transform import Rigid3
 from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
 from sfm.scene import DepthPriors, Reconstruction
+from sfm.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +81,15 @@ def classify_motion(
     rotation_only = noise.adjustment(refine_translation=False, **settings)
     free = noise.adjustment(depth_weight=0.1, **settings)
     zooming = replace(rotation_only, zoom=not part.camera.batch)
-    cost = {
-        "static": _cost(still, part, priors, replace(rotation_only, refine_cameras=False)),
-        "nodal": _cost(turning, part, priors, rotation_only),
-        "nodal_zoom": _cost(turning, part, priors, zooming),
-        "free": _cost(part, part, priors, free),
+    models = {
+        "static": (still, replace(rotation_only, refine_cameras=False)),
+        "nodal": (turning, rotation_only),
+        "nodal_zoom": (turning, zooming),
+        "free": (part, free),
     }
+    with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
+        costs = in_threads(lambda model: _cost(model[0], part, priors, model[1]), models.values())
+    cost = dict(zip(models, costs, strict=True))
     criterion = {k: 2 * cost[k] + freedom[k] * float(np.log(2 * observations)) for k in cost}
     best = min(criterion, key=criterion.__getitem__)
     logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))

@@ -1,6 +1,6 @@
 """Joint adjustment of cameras and points: reprojection error and depth error in one robust cost."""
 
-from sfm.bundle_adjustment.adjust import AdjustmentReport, adjust, reprojection_evidence
+from sfm.bundle_adjustment.adjustment import AdjustmentReport, adjust, reprojection_evidence
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.bundle_adjustment.problem import ShotProblem
 

@@ -5,6 +5,7 @@ where xyz is not.
 """
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,7 +16,7 @@ from sfm.geometry.rotation import rotation_from_rotvec, skew
 from sfm.geometry.transform import Rigid3
 from sfm.least_squares import Linearization, Loss, Losses
 from sfm.residuals import log_depth, reprojection
-from sfm.scene import DepthPriors, Reconstruction
+from sfm.scene import DepthPriors, Reconstruction, Tracks
 
 
 class ShotProblem:
@@ -30,11 +31,12 @@ class ShotProblem:
         tracks = reconstruction.tracks
         # NaN where frame or point is missing; and what is behind a camera is not seen by it
         use = reconstruction.inliers & (np.nan_to_num(reconstruction.points_in_cam()[:, 2]) > 0)
-        self.use = np.flatnonzero(use)
-        if not len(self.use):
+        if not use.any():
             raise NoSolutionError("nothing to adjust: no registered frame sees a point")
+        self.use = _by_span(tracks, np.flatnonzero(use))
         self.frames, self.kept_index = np.unique(tracks.frame[self.use], return_inverse=True)
-        self.tracks, self.eliminated_index = np.unique(tracks.track[self.use], return_inverse=True)
+        new = np.diff(tracks.track[self.use], prepend=-1) != 0
+        self.tracks, self.eliminated_index = tracks.track[self.use][new], np.cumsum(new) - 1
         self.num_kept, self.num_eliminated = len(self.frames), len(self.tracks)
         self.eliminated_size = 3
         self.xy = tracks.xy[self.use].T
@@ -181,6 +183,19 @@ class ShotProblem:
         return np.where(information > floor, 1 / np.sqrt(np.maximum(information, 1e-300)), np.inf)
 
 
+def _by_span(tracks: Tracks, rows: np.ndarray) -> np.ndarray:
+    """Observations, by track as before, tracks that span the same frames next to each other.
+
+    What few frames see together fills little of the reduced system, and takes little time to eliminate.
+    """
+    new = np.diff(tracks.track[rows], prepend=-1) != 0
+    starts, block = np.flatnonzero(new), np.cumsum(new) - 1
+    first, last = tracks.frame[rows[starts]], tracks.frame[rows[np.r_[starts[1:], len(rows)] - 1]]
+    rank = np.empty(len(starts), int)
+    rank[np.lexsort((last, first))] = np.arange(len(starts))
+    return rows[np.argsort(rank[block], kind="stable")]
+
+
 class ShotEvaluation:
     """Residuals and Jacobians of a shot at one parameter vector. Arrays are laid out (component, observation)."""
 
@@ -196,9 +211,9 @@ class ShotEvaluation:
         """Rotation (3, 3, n), rotated and camera points (3, n), and the reprojection of a slice."""
         problem = self.problem
         frame = problem.kept_index[rows]
-        R = self.rotation[:, :, frame]
-        rotated = np.einsum("ijn,jn->in", R, self.points[:, problem.eliminated_index[rows]])
-        in_cam = rotated + self.translation[:, frame]
+        R = self.rotation.take(frame, axis=2)
+        rotated = np.einsum("ijn,jn->in", R, self.points.take(problem.eliminated_index[rows], axis=1))
+        in_cam = rotated + self.translation.take(frame, axis=1)
         focal, center = (v[:, None] if v.ndim == 1 else v[:, rows] for v in (problem.focal, problem.center))
         focal = focal * self.focal_factor
         if problem.options.zoom:
@@ -233,7 +248,7 @@ class ShotEvaluation:
         crossed = np.stack([J[:, 2] * rotated[1] - J[:, 1] * rotated[2],
                             J[:, 0] * rotated[2] - J[:, 2] * rotated[0],
                             J[:, 1] * rotated[0] - J[:, 0] * rotated[1]], axis=1)  # fmt: skip
-        turned = _columns(_left_jacobian(self.kept[:, :3]))[:, :, problem.kept_index[rows]]
+        turned = self._turned.take(problem.kept_index[rows], axis=2)
         by_kept[:, :3] = np.einsum("rin,ijn->rjn", crossed, turned)
         by_kept[:, 3:6] = J
         if problem.with_depth:
@@ -244,10 +259,16 @@ class ShotEvaluation:
             shared[:2, 0] = by_focal * inverse_sigma
         by_point = np.zeros((count, 3, n))
         if problem.options.refine_points:
-            basis = self._chart_basis()[:, :, problem.eliminated_index[rows]]
+            basis = self._chart_basis.take(problem.eliminated_index[rows], axis=2)
             by_point = np.einsum("rin,ijn->rjn", np.einsum("rin,ijn->rjn", J, R), basis)
         return Linearization(residuals, by_kept, by_point, shared)
 
+    @cached_property
+    def _turned(self) -> np.ndarray:
+        """Left Jacobians of the frames' rotation vectors, (3, 3, frames)."""
+        return _columns(_left_jacobian(self.kept[:, :3]))
+
+    @cached_property
     def _chart_basis(self) -> np.ndarray:
         """Derivative of each point by its chart, (3, 3, points)."""
         depth = np.exp(np.clip(self.chart[:, 2], -30, 30))

@@ -4,7 +4,6 @@ A problem has many small *eliminated* blocks (points) and few *kept* blocks (fra
 either, plus *shared* parameters (a focal length) and a sparse prior on what is kept.
 """
 
-from sfm.least_squares.levenberg_marquardt import levenberg_marquardt
 from sfm.least_squares.normal_equations import effective_parameters
 from sfm.least_squares.problem import (
     Evaluation,
@@ -18,6 +17,7 @@ from sfm.least_squares.problem import (
     Status,
     robust_cost,
 )
+from sfm.least_squares.schur import levenberg_marquardt
 from sfm.least_squares.scipy_reference import scipy_least_squares, sparse_jacobian
 
 __all__ = [

@@ -137,8 +137,8 @@ class NormalEquations:
         part.L_inv = _inverse_cholesky(part.V + np.einsum("ab,ap->abp", np.eye(e), part.damping))
         low, high, count = int(part.kept.min()), int(part.kept.max()) + 1, part.last - part.first
         M = np.zeros(((high - low) * k + problem.num_shared, count * e))
-        Y = np.einsum("abn,cbn->nac", part.W, part.L_inv[:, :, part.block])
-        M[: (high - low) * k].reshape(high - low, k, count, e)[part.kept - low, :, part.block] = Y
+        Y = np.einsum("abn,cbn->acn", part.W, part.L_inv.take(part.block, axis=2))
+        M[: (high - low) * k].reshape(high - low, k, count, e)[part.kept - low, :, part.block] = np.moveaxis(Y, 2, 0)
         if problem.num_shared:
             Z = np.einsum("abp,cbp->apc", part.W_shared, part.L_inv)
             M[(high - low) * k :] = Z.reshape(problem.num_shared, -1)
@@ -162,7 +162,7 @@ class NormalEquations:
         reduced = g.copy()
         for part, inner in zip(self.parts, blocks, strict=True):
             inner = part.apply_v_inverse(inner)
-            coupling = np.einsum("abn,bn->an", part.W, inner[:, part.block])
+            coupling = np.einsum("abn,bn->an", part.W, inner.take(part.block, axis=1))
             for a in range(k):
                 reduced[a:size:k] -= np.bincount(part.kept, coupling[a], problem.num_kept)
             reduced[size:] -= np.einsum("abp,bp->a", part.W_shared, inner)
@@ -171,7 +171,7 @@ class NormalEquations:
         frames = step[:size].reshape(-1, k).T
         back = []
         for part, inner in zip(self.parts, blocks, strict=True):
-            coupling = part.by_block(np.einsum("abn,an->bn", part.W, frames[:, part.kept]))
+            coupling = part.by_block(np.einsum("abn,an->bn", part.W, frames.take(part.kept, axis=1)))
             coupling += np.einsum("abp,a->bp", part.W_shared, step[size:])
             back.append(part.apply_v_inverse(inner - coupling))
         return step, back
