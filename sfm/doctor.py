@@ -16,12 +16,14 @@ CORE = {
     "fileseq": "fileseq",
     "plyfile": "plyfile",
     "threadpoolctl": "threadpoolctl",
+    "platformdirs": "platformdirs",
     "typer": "typer",
     "rich": "rich",
 }
 # extra -> its packages, and what they give
 EXTRAS = {
     "depth": (("torch", "kornia", "transformers", "pillow", "onnxruntime"), "depth networks"),
+    "tflite": (("ai-edge-litert",), "depth networks in .tflite files"),
     "view": (("open3d",), "sfm view: the 3D window and its screenshots"),
 }
 

@@ -75,7 +75,7 @@ def reconstruct(
     camera: Camera | None = None,
     options: Options = Options(),
     *,
-    depth_kind: DepthKind = "depth",
+    depth_kind: DepthKind | None = None,
     video: VideoOptions = WHOLE_CLIP,
     masks: str | Path | None = None,
     tracks: Tracks | None = None,
@@ -94,7 +94,7 @@ def reconstruct(
     shot = footage.shot
     if camera is not None and (camera.width, camera.height) != (shot.width, shot.height):
         raise ValueError(f"camera: got {camera.width}x{camera.height}, expected the plate's {shot.width}x{shot.height}")
-    model = load(depth, depth_kind) if not isinstance(depth, DepthPriors) else None
+    model = load(depth, depth_kind, shot) if not isinstance(depth, DepthPriors) else None
     if model is not None:
         model.maps(footage)  # a folder without maps of this shot is found out now, not after minutes of tracking
     if tracks is None:

@@ -115,12 +115,14 @@ class DepthPriors:
     depth (observations,): along the camera's z axis, in the model's own unit, NaN where unknown;
     sigma (observations,): relative (of log depth) standard deviation expected of it, NaN where unknown;
     relief (observations,): range of log depth under the tracker's patch, 0 where flat or unknown: a patch across a
-    depth edge follows a bit of both sides.
+    depth edge follows a bit of both sides;
+    free_shift: the model's disparity has an unknown offset, so 1 / depth is known up to one too.
     """
 
     depth: np.ndarray
     sigma: np.ndarray
     relief: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    free_shift: bool = False
 
     def __post_init__(self):
         depth = frozen_array("depth", self.depth, (None,))
@@ -141,7 +143,7 @@ class DepthPriors:
 
     def select(self, keep: np.ndarray) -> "DepthPriors":
         """The priors of the observations where keep (observations,) is true."""
-        return DepthPriors(self.depth[keep], self.sigma[keep], self.relief[keep])
+        return DepthPriors(self.depth[keep], self.sigma[keep], self.relief[keep], self.free_shift)
 
 
 class Support(IntEnum):

@@ -405,11 +405,9 @@ def test_load(tmp_path):
     own = Maps([])
     assert load(own) is own and isinstance(own, DepthModel)
     for spec in (tmp_path / "nowhere", "zoe-depth", 7):
-        with pytest.raises(
-            InputError, match=r"no such folder; expected a folder with one depth map per frame, or none"
-        ):
+        with pytest.raises(InputError, match=r"no such folder, file or model; did you mean|expected a path, a name"):
             load(spec)
-    with pytest.raises(InputError, match="expected depth or disparity"):
+    with pytest.raises(InputError, match="expected one of metric, depth, disparity"):
         load("none", "inverse")  # pyright: ignore[reportArgumentType]
 
 

@@ -15,7 +15,8 @@ from sfm.video import Video
 class CallableModel:
     """Depth from a function: frames (n, height, width, 3) uint8 RGB -> maps (n, any height, any width) float.
 
-    kind, sigma: see `DepthModel`; batch_size: frames per call, bounds the memory; name: for messages.
+    kind, sigma: see `DepthModel`; batch_size: frames per call, bounds the memory; name: for messages; revision: which
+    weights they were, kept with the maps; seen: what knows `field_of_view_deg` once the frames were seen.
 
     >>> flat = CallableModel(lambda frames: np.full((len(frames), 9, 16), 2.0))
     >>> video = Video.from_arrays([np.zeros((90, 160, 3), np.uint8)] * 3)
@@ -28,10 +29,17 @@ class CallableModel:
     sigma: float = 0.3
     batch_size: int = 8
     name: str = "depth function"
+    revision: str = ""
+    seen: Any = None
 
     def __post_init__(self):
         if self.batch_size < 1:
             raise InputError(f"batch_size {self.batch_size}: expected 1 or more")
+
+    @property
+    def field_of_view_deg(self) -> float:
+        """Horizontal field of view of the frames seen so far, NaN where nothing says."""
+        return float(getattr(self.seen, "field_of_view_deg", float("nan")))
 
     def maps(self, video: Video) -> Iterator[np.ndarray | None]:
         """One map per frame, None for frames that cannot be decoded. `InputError` for a result of wrong shape."""

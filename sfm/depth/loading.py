@@ -1,28 +1,149 @@
 """Which depth model a word on the command line or an object in Python means."""
 
+import importlib
+import os
+import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sfm.depth.callable import CallableModel
-from sfm.depth.maps import MapFolder
-from sfm.depth.model import DepthKind, DepthModel
-from sfm.errors import InputError
+from sfm.depth.catalog import CATALOG, DEFAULT, known
+from sfm.depth.maps import MapFolder, holds_maps_of
+from sfm.depth.model import DEPTH_KINDS, DepthKind, DepthModel
+from sfm.errors import InputError, MissingDependencyError, SfmError
+from sfm.video import Shot
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def load(spec: Any, kind: DepthKind = "depth") -> DepthModel | None:
-    """The depth model that spec means: a folder of maps, a function, a model itself, or "none" (or None).
+def load(spec: Any, kind: DepthKind | None = None, shot: Shot | None = None) -> DepthModel | None:
+    """The depth model that spec means.
+
+    spec: a folder of maps; a folder, hub id or name of a network (`sfm.depth.CATALOG`); a file `.onnx`, `.tflite` or
+    `.pt`; `package.module:factory`, called without arguments for a model or function; a function
+    `(frames (n, h, w, 3) uint8) -> (n, h', w')`; a model itself; "auto": what `automatic` finds for `shot`; "none".
+    kind: what the maps hold, where the model itself does not say or says it wrong.
+    Raises `InputError` or `MissingDependencyError` that says what to do.
 
     >>> load("none") is None
     True
     """
-    if kind not in ("depth", "disparity"):
-        raise InputError(f"depth kind {kind!r}: expected depth or disparity")
+    if kind is not None and kind not in DEPTH_KINDS:
+        raise InputError(f"depth kind {kind!r}: expected one of {', '.join(DEPTH_KINDS)}")
     if spec is None or (isinstance(spec, str) and spec == "none"):
         return None
     if isinstance(spec, DepthModel):
         return spec
     if callable(spec):
-        return CallableModel(spec, kind)
-    if isinstance(spec, str | Path) and Path(spec).is_dir():
+        return CallableModel(spec, kind or "depth")
+    if isinstance(spec, str) and spec == "auto":
+        return automatic(shot, kind)
+    if not isinstance(spec, str | Path):
+        raise InputError(f"depth: got {type(spec).__name__}, expected a path, a name, a function or a depth model")
+    if Path(spec).is_dir() and not _is_network(Path(spec)):
         return MapFolder(spec, kind)
-    raise InputError(f"depth {str(spec)!r}: no such folder; expected a folder with one depth map per frame, or none")
+    model = _network(spec)
+    return model if kind is None else replace(model, kind=kind)
+
+
+def automatic(shot: Shot | None, kind: DepthKind | None = None) -> DepthModel:
+    """Maps beside the clip, else a network that is already here, else Depth Anything V2 Small from the hub.
+
+    Raises `InputError` with the ways out where there is none of these: the prior is never dropped silently.
+    """
+    from sfm.depth.hugging_face import cached, load_known, models_folder
+
+    for folder in [] if shot is None else _beside(shot):
+        if holds_maps_of(folder, shot):
+            return MapFolder(folder, kind)
+    here = [n for n in CATALOG if (models_folder() / n / "config.json").is_file() or cached(CATALOG[n])]
+    try:
+        return load_known(here[0] if here else DEFAULT)
+    except MissingDependencyError as error:
+        raise InputError(
+            f"no depth prior: no maps beside the clip (a folder `depth`), and no network ({error}); give --depth with a"
+            " folder of maps or a network, or --depth none to solve without"
+        ) from error
+    except SfmError as error:
+        raise InputError(
+            f"no depth prior: no maps beside the clip; {error}; or --depth none to solve without"
+        ) from error
+
+
+def _beside(shot: Shot) -> list[Path]:
+    """Folders where the maps of a clip usually are: `depth` beside it, or called after it."""
+    source = Path(shot.source)
+    clip = source if shot.is_movie else source.parent
+    stem = clip.stem if shot.is_movie else clip.name
+    return [clip.parent / f"{stem}_depth", clip.parent / "depth"]
+
+
+def _is_network(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+def _network(spec: str | Path) -> CallableModel:
+    path, text = Path(spec), str(spec)
+    if path.is_dir():
+        from sfm.depth.hugging_face import load_folder
+
+        return load_folder(path)
+    if path.is_file():
+        return _from_file(path)
+    if path.suffix.lower() in _FILES:
+        raise InputError(f"depth {text!r}: no such file")
+    if _FACTORY.fullmatch(text):
+        return _from_factory(text)
+    from sfm.depth.hugging_face import load_hub, load_known
+
+    if _HUB_ID.fullmatch(text) and not path.parent.is_dir():
+        return load_hub(text)
+    known(text)
+    return load_known(text)
+
+
+def _onnx(path: Path) -> CallableModel:
+    from sfm.depth.onnx import load_onnx
+
+    return load_onnx(path)
+
+
+def _tflite(path: Path) -> CallableModel:
+    from sfm.depth.tflite import load_tflite
+
+    return load_tflite(path)
+
+
+def _torchscript(path: Path) -> CallableModel:
+    from sfm.depth.torchscript import load_torchscript
+
+    return load_torchscript(path)
+
+
+_FILES = {".onnx": _onnx, ".tflite": _tflite, ".pt": _torchscript, ".pth": _torchscript}
+
+
+def _from_file(path: Path) -> CallableModel:
+    if path.suffix.lower() not in _FILES:
+        raise InputError(f"{path}: not a depth network; read are {' '.join(_FILES)}")
+    return _FILES[path.suffix.lower()](path)
+
+
+def _from_factory(spec: str) -> CallableModel:
+    """A studio's own: module and name, looked for in the current folder too."""
+    module, name = spec.split(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        made = getattr(importlib.import_module(module), name)()
+    except Exception as error:
+        raise InputError(f"{spec}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if isinstance(made, DepthModel):
+        return made  # pyright: ignore[reportReturnType]
+    if callable(made):
+        return CallableModel(made, name=spec)
+    raise InputError(f"{spec}: made a {type(made).__name__}, expected a function or a depth model")

@@ -1,19 +1,23 @@
 """Depth maps somebody else made: a folder with one file per frame."""
 
+import json
 import logging
 import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sfm.depth.model import DepthKind
+from sfm.depth.model import DEPTH_KINDS, DepthKind
 from sfm.errors import InputError
 from sfm.images import read_exr, read_raw
 from sfm.video import Shot, Video, frame_ranges
 
+# what is known of a folder of maps that sfm made
+ABOUT = "depth.json"
 # of a folder that holds several formats the one with most frames counts, among equals the first here
 MAP_SUFFIXES = (".npy", ".npz", ".exr", ".pfm", ".tif", ".tiff", ".png")
 
@@ -26,17 +30,42 @@ class MapFolder:
 
     A map belongs to the frame whose file it is called after (`shot.1001.npy` to `shot.1001.jpg`); where no name fits,
     the last number in its name is the plate number. Movies count from 1; maps of a movie that start at 0 are shifted.
-    Zero, negative, NaN, infinite and Blender's 1e10 are unknown. kind, sigma: see `DepthModel`.
+    Zero, negative, NaN, infinite and Blender's 1e10 are unknown. What the maps hold is said by `told_kind`, else by the
+    `depth.json` that `sfm depth` leaves with them, else they are depth in an unknown unit.
     """
 
     folder: str | Path
-    kind: DepthKind = "depth"
-    sigma: float = 0.3
+    told_kind: DepthKind | None = None
 
     @property
     def name(self) -> str:
         """The folder."""
         return str(self.folder)
+
+    @property
+    def kind(self) -> DepthKind:
+        """What the maps hold."""
+        return self.told_kind or self.about().get("kind", "depth")
+
+    @property
+    def sigma(self) -> float:
+        """Relative standard deviation expected: of the network that made them, 0.3 where nobody says."""
+        return float(self.about().get("sigma", 0.3))
+
+    @property
+    def field_of_view_deg(self) -> float:
+        """Horizontal field of view the network saw, NaN where it said nothing."""
+        return float(self.about().get("field_of_view_deg") or "nan")
+
+    def about(self) -> dict[str, Any]:
+        """What `sfm depth` wrote about the maps; empty for maps of somebody else."""
+        try:
+            about = json.loads((Path(self.folder) / ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(about, dict) or about.get("kind", "depth") not in DEPTH_KINDS:
+            raise InputError(f"{Path(self.folder) / ABOUT}: not written by sfm depth; remove it, or say --depth-kind")
+        return about
 
     def maps(self, video: Video) -> Iterator[np.ndarray | None]:
         """One map per frame, None where there is none; the pictures themselves are not read.
@@ -63,6 +92,16 @@ class MapFolder:
             raise InputError(f"{self.folder}: none of its {len(damaged)} depth maps can be read")
         if damaged:
             logger.warning(f"{self.folder}: {len(damaged)} depth maps cannot be read, skipped: {frame_ranges(damaged)}")
+
+
+def holds_maps_of(folder: Path, shot: Shot | None) -> bool:
+    """Whether a folder has a map for a frame of the shot, by its names."""
+    if shot is None or not folder.is_dir():
+        return False
+    try:
+        return any(_match(folder, shot))
+    except InputError:
+        return False
 
 
 def read_map(path: Path) -> np.ndarray | None:

@@ -1,22 +1,29 @@
 """What a depth model is."""
 
 from collections.abc import Iterator
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from sfm.video import Video
 
-DepthKind = Literal["depth", "disparity"]
+# metric: depth along z in metres; depth: the same in an unknown unit; disparity: 1 / depth in an unknown unit;
+# affine_disparity: 1 / depth with an unknown unit and an unknown offset
+DepthKind = Literal["metric", "depth", "disparity", "affine_disparity"]
+DEPTH_KINDS: tuple[DepthKind, ...] = get_args(DepthKind)
 
 
 @runtime_checkable
 class DepthModel(Protocol):
-    """Anything that gives a map per frame: a class with these four members is one, no base class needed."""
+    """Anything that gives a map per frame: a class with these four members is one, no base class needed.
+
+    A model may also have `field_of_view_deg`: the horizontal field of view it saw in the frames it was asked for, NaN
+    where it cannot tell.
+    """
 
     @property
     def kind(self) -> DepthKind:
-        """Depth along the camera's z axis, or disparity, which is 1 / depth; both in any unit."""
+        """What its maps hold."""
         ...
 
     @property
@@ -32,7 +39,13 @@ class DepthModel(Protocol):
     def maps(self, video: Video) -> Iterator[np.ndarray | None]:
         """One float map (any height, any width) per frame of the video in order, None where there is none.
 
-        Values that are NaN, infinite, zero or negative are unknown. What can be checked cheaply is checked when this is
-        called, so that a wrong input is found before the frames are tracked; the maps come while iterating.
+        Values that are NaN, infinite, zero or negative are unknown, but that affine disparity may be negative. What can
+        be checked cheaply is checked when this is called, so that a wrong input is found before the frames are tracked;
+        the maps come while iterating.
         """
         ...
+
+
+def field_of_view_deg(model: DepthModel) -> float:
+    """Horizontal field of view the model saw in the frames, degrees; NaN where it says nothing."""
+    return float(getattr(model, "field_of_view_deg", float("nan")))

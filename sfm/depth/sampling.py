@@ -5,13 +5,13 @@ little about which side the point is on, so its sigma grows with the spread of t
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from sfm.depth.model import DepthKind, DepthModel
+from sfm.depth.model import DepthModel
 from sfm.errors import InputError
 from sfm.scene import DepthPriors, Tracks
 from sfm.video import Shot, Video
@@ -29,22 +29,29 @@ class DepthOptions:
     max_aspect_error: float = 0.02  # a map whose aspect ratio is further off than this belongs to another shot
     edge_radius_px: float = 10.0  # half side of the square around a keypoint in which the map is searched for an edge
     edge_sigma: float = 0.5  # added (in quadrature) to sigma per unit of log spread between the four neighbours
+    nearest_to_farthest: float = 10.0  # ratio of depths at which affine disparity starts, until the shot tells
     min_known: float = 0.05  # below this share of the observations with a depth the model is useless
     warn_unknown: float = 0.2  # above this share of the observations without a depth, say so
 
 
 def sample_depth(
-    model: DepthModel, video: Video, tracks: Tracks, options: DepthOptions = DepthOptions()
+    model: DepthModel,
+    video: Video,
+    tracks: Tracks,
+    options: DepthOptions = DepthOptions(),
+    progress: Callable[[int], None] | None = None,
 ) -> DepthPriors:
     """Read the model's maps at every observation of the tracks.
 
     Pixel centres are at half-integers in both pictures, so `x_map = x * map_width / plate_width` whatever the map's
-    resolution. Disparity is interpolated as disparity, then inverted. NaN where the frame has no map, where the point
-    lies outside the plate, or where any of the four neighbours with weight is unknown (zero, negative, not finite or
-    above 1e9). Its limit: half a map pixel from the border the nearest pixel's value counts.
+    resolution. Disparity is interpolated as disparity, then inverted; of affine disparity the unknown offset is first
+    set so that the depths of the shot have a plausible range (`DepthPriors.free_shift`). NaN where the frame has no
+    map, where the point lies outside the plate, or where any of the four neighbours with weight is unknown (zero,
+    negative, not finite or above 1e9). Its limit: half a map pixel from the border the nearest pixel's value counts.
 
-    Returns depth, relative sigma and relief of each observation. Raises `InputError` when a map has another aspect
-    ratio than the plate, when the maps are fewer or more than the frames, or when almost no observation gets a depth.
+    progress: called with the number of frames done. Returns depth, relative sigma and relief of each observation.
+    Raises `InputError` when a map has another aspect ratio than the plate, when the maps are fewer or more than the
+    frames, or when almost no observation gets a depth.
     """
     if tracks.num_frames != len(video):
         raise ValueError(f"tracks: got {tracks.num_frames} frames, expected the {len(video)} of the video")
@@ -56,11 +63,31 @@ def sample_depth(
             _check_aspect(model.name, video.shot, frame, depth_map, options)
             at = by_frame[ends[frame - 1] if frame else 0 : ends[frame]]
             xy = tracks.xy[at] / (video.shot.width, video.shot.height)
-            depth[at], spread[at] = _sample(np.asarray(depth_map), xy, model.kind)
-            relief[at] = _relief(np.asarray(depth_map), xy, options.edge_radius_px / video.shot.width)
+            values = _logarithm(np.asarray(depth_map)) if model.kind != "affine_disparity" else _finite(depth_map)
+            depth[at], spread[at] = _sample(np.asarray(depth_map, float), values, xy)
+            relief[at] = _relief(values, xy, options.edge_radius_px / video.shot.width)
+        if progress is not None:
+            progress(frame + 1)
+    if model.kind == "affine_disparity":
+        depth = _with_offset(depth, options.nearest_to_farthest)
+        # ranges of disparity become ranges of its logarithm
+        spread, relief = spread / np.nan_to_num(depth, nan=1.0), relief / np.nan_to_num(depth, nan=1.0)
+    if model.kind in ("disparity", "affine_disparity"):
+        depth = 1 / depth
     _check_known(model.name, depth, options)
     sigma = np.where(np.isfinite(depth), np.hypot(model.sigma, options.edge_sigma * spread), np.nan)
-    return DepthPriors(depth, sigma, relief)
+    return DepthPriors(depth, sigma, relief, free_shift=model.kind == "affine_disparity")
+
+
+def _with_offset(disparity: np.ndarray, ratio: float) -> np.ndarray:
+    """Affine disparity with the offset that makes the nearest `ratio` times as near as the farthest."""
+    known = np.isfinite(disparity)
+    if not known.any():
+        return disparity
+    low, high = np.quantile(disparity[known], [0.01, 0.99])
+    span = max(high - low, 1e-9 * max(abs(high), 1.0))
+    floor = span / (ratio - 1)
+    return np.maximum(disparity - low + floor, 0.1 * floor)
 
 
 def _one_per_frame(model: DepthModel, video: Video) -> Iterator[np.ndarray | None]:
@@ -86,8 +113,21 @@ def _check_aspect(name: str, shot: Shot, frame: int, depth_map: np.ndarray, opti
         )
 
 
-def _sample(depth_map: np.ndarray, xy: np.ndarray, kind: DepthKind) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and log spread of the neighbours at xy (n, 2), 0..1 over the plate."""
+def _logarithm(depth_map: np.ndarray) -> np.ndarray:
+    """Logarithms of a map (h, w) float32, NaN where it is unknown."""
+    depth_map = depth_map.astype(float)  # before any arithmetic: half floats overflow at 65504
+    valid = (depth_map >= SMALLEST_VALUE) & (depth_map <= LARGEST_VALUE)
+    return np.where(valid, np.log(np.where(valid, depth_map, 1)), np.nan).astype(np.float32)
+
+
+def _finite(depth_map: np.ndarray) -> np.ndarray:
+    """A map that may be negative (h, w) float32, NaN where it is unknown."""
+    depth_map = np.asarray(depth_map, float)
+    return np.where(np.abs(depth_map) <= LARGEST_VALUE, depth_map, np.nan).astype(np.float32)
+
+
+def _sample(depth_map: np.ndarray, values: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The map read at xy (n, 2), 0..1 over the plate, and the range of `values` (h, w) over the neighbours."""
     size = np.array(depth_map.shape[::-1])
     inside = np.all((xy >= 0) & (xy <= 1), axis=1)
     centre = np.clip(xy * size - 0.5, 0, size - 1)
@@ -97,30 +137,24 @@ def _sample(depth_map: np.ndarray, xy: np.ndarray, kind: DepthKind) -> tuple[np.
     weight = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down])
     rows = np.stack([low[:, 1], low[:, 1], high[:, 1], high[:, 1]])
     columns = np.stack([low[:, 0], high[:, 0], low[:, 0], high[:, 0]])
-    # float64 before any arithmetic: half floats overflow at 65504
-    value = depth_map[rows, columns].astype(float)
-    valid = (value >= SMALLEST_VALUE) & (value <= LARGEST_VALUE)
-    used = weight > 0
-    known = inside & np.all(valid | ~used, axis=0)
+    corner, used = values[rows, columns], weight > 0
+    known = inside & np.all(np.isfinite(corner) | ~used, axis=0)
     # a neighbour without weight says nothing: the heaviest stands in for it
-    heaviest = np.take_along_axis(value, weight.argmax(axis=0)[None], axis=0)
-    value = np.where(known, np.where(used, value, heaviest), 1.0)
-    mean = np.where(known, (weight * value).sum(axis=0), np.nan)
-    spread = np.log(value.max(axis=0) / value.min(axis=0))
-    return (mean if kind == "depth" else 1 / mean), spread
+    heaviest = np.take_along_axis(corner, weight.argmax(axis=0)[None], axis=0)
+    corner = np.where(known, np.where(used, corner, heaviest), 0.0)
+    mean = (weight * np.where(used & known, depth_map[rows, columns], 0.0)).sum(axis=0)
+    return np.where(known, mean, np.nan), corner.max(axis=0) - corner.min(axis=0)
 
 
-def _relief(depth_map: np.ndarray, xy: np.ndarray, radius: float) -> np.ndarray:
-    """Range of the map's logarithm in a square around xy (n, 2), 0..1 over the plate; radius in plate widths."""
-    size = np.array(depth_map.shape[::-1])
-    depth_map = depth_map.astype(float)
-    valid = (depth_map >= SMALLEST_VALUE) & (depth_map <= LARGEST_VALUE)
-    logs = np.log(np.where(valid, depth_map, 1)).astype(np.float32)
+def _relief(values: np.ndarray, xy: np.ndarray, radius: float) -> np.ndarray:
+    """Range of the values in a square around xy (n, 2), 0..1 over the plate; radius in plate widths."""
+    size = np.array(values.shape[::-1])
+    valid = np.isfinite(values)
     side = 2 * int(np.ceil(radius * size[0])) + 1
     square = np.ones((side, side), np.uint8)
-    nothing = np.float32(100)  # beyond any logarithm of a valid depth
-    highest = cv2.dilate(np.where(valid, logs, -nothing), square)
-    lowest = cv2.erode(np.where(valid, logs, nothing), square)
+    nothing = np.float32(2 * LARGEST_VALUE)
+    highest = cv2.dilate(np.where(valid, values, -nothing), square)
+    lowest = cv2.erode(np.where(valid, values, nothing), square)
     column, row = np.clip(xy * size, 0, size - 1).astype(int).T
     # where the map knows nothing it shows no edge either
     return np.maximum(highest[row, column] - lowest[row, column], 0).astype(float)
