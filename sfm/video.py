@@ -7,7 +7,7 @@ damaged frame without a word; nothing here can tell.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -86,7 +86,7 @@ class Video:
         self.shot = shot
         self.unreadable: list[int] = []
         self._source = source
-        self._reported: set[int] = set()
+        self._reported: set[int] = set()  # plate numbers
 
     @classmethod
     def from_arrays(
@@ -119,6 +119,18 @@ class Video:
         number = int(self.shot.frame_numbers[index])
         return self._checked(index, next(iter(self._source.stream([number]))))
 
+    def only(self, indices: Sequence[int]) -> "Video":
+        """The same shot with some of its frames, by rising index. Frames told of as unreadable are not told of again.
+
+        >>> Video.from_arrays([np.zeros((90, 160, 3), np.uint8)] * 3).only([0, 2]).shot.frame_names
+        ('frames.0001.png', 'frames.0003.png')
+        """
+        names = tuple(self.shot.frame_names[index] for index in indices)
+        shot = replace(self.shot, frame_numbers=self.shot.frame_numbers[list(indices)], frame_names=names)
+        part = Video(shot, self._source)
+        part._reported = self._reported
+        return part
+
     def _checked(self, index: int, rgb: np.ndarray | None) -> np.ndarray | None:
         shot = self.shot
         if rgb is not None and rgb.shape[:2] != (shot.height, shot.width):
@@ -129,10 +141,10 @@ class Video:
         return rgb
 
     def _report(self) -> None:
-        new = [i for i in self.unreadable if i not in self._reported]
+        new = set(self.shot.frame_numbers[self.unreadable].tolist()) - self._reported
         if new:
             self._reported.update(new)
-            which = frame_ranges(self.shot.frame_numbers[new])
+            which = frame_ranges(sorted(new))
             logger.warning(f"{self.shot.name}: {len(new)} of {len(self)} frames cannot be decoded, skipped: {which}")
 
 

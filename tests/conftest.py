@@ -10,6 +10,16 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_this_machine(tmp_path_factory):
+    """No network is asked for, and none of the models and maps that this machine keeps is found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        for name in ("HF_HOME", "SFM_MODELS", "SFM_CACHE"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        yield
+
+
 @pytest.fixture
 def rng(request) -> np.random.Generator:
     """A generator seeded from the test's own name: the same numbers every run, others in every test."""

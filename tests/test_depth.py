@@ -91,6 +91,43 @@ def test_border_takes_the_nearest_pixel_and_outside_is_unknown():
     assert np.array_equal(np.isnan(priors.sigma), np.isnan(priors.depth))
 
 
+def test_metric_depth_is_depth(rng):
+    xy = rng.uniform(1, 88, (50, 2))
+    grid = ramp(*pixel_centres(160, 90))
+    metric, depth = (sample(grid, xy, kind) for kind in ("metric", "depth"))
+    np.testing.assert_array_equal(metric.depth, depth.depth)
+    assert not metric.free_shift and not depth.free_shift and not sample(grid, xy, "disparity").free_shift
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(1.0, 0.0), (250.0, 3000.0), (0.01, -5.0)])
+def test_affine_disparity_is_read_alike_in_every_unit_and_offset(rng, unit, offset):
+    """Only the differences count; a map below zero throughout is as good as another."""
+    true = 1 / ramp(*pixel_centres(160, 90))
+    xy = rng.uniform(1, 88, (300, 2))
+    priors = sample(unit * true + offset, xy, "affine_disparity")
+    low, high = np.quantile(priors.depth, [0.01, 0.99])
+    assert priors.free_shift and np.isfinite(priors.depth).all() and (priors.depth > 0).all()
+    assert high / low == pytest.approx(10, rel=0.02)  # the range they start with
+    disparity = 1 / ramp(*xy.T)
+    slope = np.polyfit(disparity, 1 / priors.depth, 1)
+    inner = (priors.depth > low) & (priors.depth < high)
+    np.testing.assert_allclose((1 / priors.depth)[inner], np.polyval(slope, disparity)[inner], rtol=0.02)
+
+
+def test_affine_disparity_at_edges_and_where_it_is_unknown():
+    """Sigma and relief are of log depth: a step of disparity weighs more far away, where disparity is small."""
+    grid = np.repeat([[-2.0, -1.0, 7.0, 8.0]], 9, axis=0).repeat(4, axis=1)
+    grid[0, 0] = np.nan
+    options = DepthOptions(edge_sigma=0.5, nearest_to_farthest=10)
+    priors = sample(grid, [(5, 5), (20, 45), (140, 45), (40, 45), (120, 45)], "affine_disparity", options)
+    assert np.isnan(priors.depth[0]) and np.isnan(priors.sigma[0])
+    far, near, far_edge, near_edge = range(1, 5)
+    assert priors.depth[far] > priors.depth[far_edge] > priors.depth[near_edge] > priors.depth[near]
+    assert priors.sigma[far] == priors.sigma[near] == 0.2 and priors.relief[near] == 0
+    np.testing.assert_allclose(priors.relief[[far_edge, near_edge]], priors.depth[[far_edge, near_edge]], rtol=1e-6)
+    np.testing.assert_allclose(priors.sigma[far_edge], np.hypot(0.2, 0.5 * priors.depth[far_edge]), rtol=1e-6)
+
+
 @pytest.mark.parametrize("unknown", [np.nan, 0, -1, np.inf, -np.inf, 1e10])
 @pytest.mark.parametrize("kind", ["depth", "disparity"])
 def test_unknown_neighbours(unknown, kind):

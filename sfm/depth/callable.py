@@ -1,7 +1,7 @@
 """A Python function as depth model: the shortest way from any network to `sfm`."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ class CallableModel:
     """Depth from a function: frames (n, height, width, 3) uint8 RGB -> maps (n, any height, any width) float.
 
     kind, sigma: see `DepthModel`; batch_size: frames per call, bounds the memory; name: for messages; revision: which
-    weights they were, kept with the maps; seen: what knows `field_of_view_deg` once the frames were seen.
+    weights they were, kept with the maps, empty where nobody knows; settings: what else the maps depend on, for JSON;
+    seen: what knows `field_of_view_deg` once the frames were seen.
 
     >>> flat = CallableModel(lambda frames: np.full((len(frames), 9, 16), 2.0))
     >>> video = Video.from_arrays([np.zeros((90, 160, 3), np.uint8)] * 3)
@@ -30,6 +31,7 @@ class CallableModel:
     batch_size: int = 8
     name: str = "depth function"
     revision: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
     seen: Any = None
 
     def __post_init__(self):

@@ -11,13 +11,14 @@ from sfm.errors import InputError
 class Known:
     """A network on the Hugging Face hub.
 
+    kind: None where its own configuration has to tell;
     revision: the commit that is loaded; None where none was verified: then the newest, which is recorded with the maps;
     sigma: relative standard deviation of its depth to start from, estimated anew on every shot.
     """
 
     hub_id: str
     licence: str
-    kind: DepthKind
+    kind: DepthKind | None
     sigma: float
     revision: str | None = None
 

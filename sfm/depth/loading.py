@@ -46,20 +46,25 @@ def load(spec: Any, kind: DepthKind | None = None, shot: Shot | None = None) -> 
     if Path(spec).is_dir() and not _is_network(Path(spec)):
         return MapFolder(spec, kind)
     model = _network(spec)
-    return model if kind is None else replace(model, kind=kind)
+    if kind in (None, model.kind):
+        return model
+    if isinstance(model, CallableModel):
+        return replace(model, kind=kind)
+    raise InputError(f"depth kind {kind}: {spec} makes a model that says itself that it gives {model.kind}")
 
 
 def automatic(shot: Shot | None, kind: DepthKind | None = None) -> DepthModel:
     """Maps beside the clip, else a network that is already here, else Depth Anything V2 Small from the hub.
 
+    Networks whose licence forbids paid work are never chosen for anybody: they are asked for by name.
     Raises `InputError` with the ways out where there is none of these: the prior is never dropped silently.
     """
-    from sfm.depth.hugging_face import cached, load_known, models_folder
+    from sfm.depth.hugging_face import is_here, load_known
 
     for folder in [] if shot is None else _beside(shot):
         if holds_maps_of(folder, shot):
             return MapFolder(folder, kind)
-    here = [n for n in CATALOG if (models_folder() / n / "config.json").is_file() or cached(CATALOG[n])]
+    here = [name for name, known in CATALOG.items() if known.commercial and is_here(name)]
     try:
         return load_known(here[0] if here else DEFAULT)
     except MissingDependencyError as error:
@@ -85,7 +90,7 @@ def _is_network(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def _network(spec: str | Path) -> CallableModel:
+def _network(spec: str | Path) -> DepthModel:
     path, text = Path(spec), str(spec)
     if path.is_dir():
         from sfm.depth.hugging_face import load_folder
@@ -132,7 +137,7 @@ def _from_file(path: Path) -> CallableModel:
     return _FILES[path.suffix.lower()](path)
 
 
-def _from_factory(spec: str) -> CallableModel:
+def _from_factory(spec: str) -> DepthModel:
     """A studio's own: module and name, looked for in the current folder too."""
     module, name = spec.split(":")
     sys.path.insert(0, os.getcwd())
@@ -143,7 +148,7 @@ def _from_factory(spec: str) -> CallableModel:
     finally:
         sys.path.remove(os.getcwd())
     if isinstance(made, DepthModel):
-        return made  # pyright: ignore[reportReturnType]
+        return made
     if callable(made):
         return CallableModel(made, name=spec)
     raise InputError(f"{spec}: made a {type(made).__name__}, expected a function or a depth model")

@@ -1,7 +1,9 @@
 """What all networks share: pictures in the size and range a network wants, batches that fit memory, the device."""
 
+import hashlib
 import json
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +61,10 @@ class NetworkOptions:
         if names.get("kind", self.kind) not in DEPTH_KINDS:
             raise InputError(f"{where}: kind {names['kind']!r}; expected one of {', '.join(DEPTH_KINDS)}")
         return replace(self, **names)
+
+    def settings(self) -> dict[str, Any]:
+        """What the maps depend on besides the network itself, for JSON."""
+        return {name: getattr(self, name) for name in ("size", "long_side", "multiple", "layout", "mean", "std")}
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Size (height, width) px a picture of height x width is fed in."""
@@ -155,14 +161,28 @@ class InBatches:
         return np.concatenate(done)
 
 
+def fingerprint(*files: Path) -> str:
+    """What tells the files of a network from others: the start of a SHA-256 over their names and contents."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
 def _out_of_memory(error: Exception) -> bool:
-    return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error).lower()
+    """Of CUDA, of PyTorch on a CPU, of onnxruntime, of NumPy."""
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return True
+    said = str(error).lower()
+    return any(words in said for words in ("out of memory", "allocate memory", "failed to allocate"))
 
 
 def _free_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # who runs without it has nothing to free
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sfm.depth.callable import CallableModel
-from sfm.depth.network import InBatches, NetworkOptions, described, prepared, single_maps
+from sfm.depth.network import InBatches, NetworkOptions, described, fingerprint, prepared, single_maps
 from sfm.errors import InputError, MissingDependencyError
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -22,8 +22,10 @@ def load_onnx(path: Path, options: NetworkOptions = NetworkOptions()) -> Callabl
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", "depth", f"{path.name}") from error
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # what goes wrong is raised
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+        session = onnxruntime.InferenceSession(str(path), settings, providers=onnxruntime.get_available_providers())
     except Exception as error:  # onnxruntime's own exceptions share no base
         raise InputError(f"{path}: not an ONNX network onnxruntime can run ({' '.join(str(error).split())})") from error
     inputs = session.get_inputs()
@@ -44,6 +46,7 @@ def load_onnx(path: Path, options: NetworkOptions = NetworkOptions()) -> Callabl
     return CallableModel(
         _padded(run, batch) if fixed and batch > 1 else InBatches(run, batch, path.name),
         options.kind, options.sigma, batch, path.name,
+        revision=fingerprint(path), settings=options.settings(),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sfm.depth.callable import CallableModel
-from sfm.depth.network import NetworkOptions, described, prepared, single_maps
+from sfm.depth.network import NetworkOptions, described, fingerprint, prepared, single_maps
 from sfm.errors import InputError, MissingDependencyError
 
 # what mobile networks take, unless FILE.json says otherwise: 0..1, channels last
@@ -46,4 +46,7 @@ def load_tflite(path: Path, options: NetworkOptions = _OPTIONS) -> CallableModel
             maps.append(single_maps(interpreter.get_tensor(target["index"]), frame[None], path.name)[0])
         return np.stack(maps)
 
-    return CallableModel(run, options.kind, options.sigma, options.batch_size, path.name)
+    return CallableModel(
+        run, options.kind, options.sigma, options.batch_size, path.name,
+        revision=fingerprint(path), settings=options.settings(),
+    )  # fmt: skip

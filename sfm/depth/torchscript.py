@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from sfm.depth.callable import CallableModel
-from sfm.depth.network import InBatches, NetworkOptions, described, device_and_precision, single_maps
+from sfm.depth.network import (
+    InBatches,
+    NetworkOptions,
+    described,
+    device_and_precision,
+    fingerprint,
+    single_maps,
+)
 from sfm.errors import InputError, MissingDependencyError
 
 
@@ -27,7 +34,10 @@ def load_torchscript(path: Path, options: NetworkOptions = NetworkOptions()) -> 
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a TorchScript file ({reason}); torch.jit.save makes one") from error
-    said = json.loads(inside["sfm.json"] or "{}")
+    try:
+        said = dict(json.loads(inside["sfm.json"] or "{}"))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: its sfm.json is not a description of a network ({error})") from error
     options = described(path, options.told(said, f"{path}: sfm.json"))
     device, _ = device_and_precision()  # in the file's own precision: it may not run in another
     network = network.to(device).eval()
@@ -43,5 +53,6 @@ def load_torchscript(path: Path, options: NetworkOptions = NetworkOptions()) -> 
         return single_maps(output.float().cpu().numpy(), frames, path.name)
 
     return CallableModel(
-        InBatches(run, options.batch_size, path.name), options.kind, options.sigma, options.batch_size, path.name
-    )
+        InBatches(run, options.batch_size, path.name), options.kind, options.sigma, options.batch_size, path.name,
+        revision=fingerprint(path), settings=options.settings(),
+    )  # fmt: skip
