@@ -1,10 +1,14 @@
 """What the arguments of the command line mean: which lens, which options, whose tracks. All of it is checked here."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sfm.depth import DepthKind, DepthModel, load
+from sfm.depth.cache import cached
+from sfm.depth.catalog import CATALOG, known
 from sfm.errors import UsageError
 from sfm.geometry.camera import Camera
 from sfm.initialize import InitializeOptions
@@ -13,7 +17,7 @@ from sfm.prior_weight import PriorWeightOptions
 from sfm.scene import DepthPriors
 from sfm.track_files import align_tracks, read_tracks
 from sfm.tracking import TrackingOptions
-from sfm.video import Shot
+from sfm.video import Shot, Video
 
 OWN_DEPTH_SIGMA = 0.3  # relative, expected of the depth in a file of tracks; estimated anew over the shot
 MIN_FOV_DEG, MAX_FOV_DEG = 0.5, 170.0  # horizontal; outside is a typing error, not a lens
@@ -91,8 +95,33 @@ def own_tracks(path: Path, shot: Shot) -> dict[str, Any]:
     return {"tracks": tracks, "depth": DepthPriors(depth[keep], sigma)}
 
 
-def depth_beside(shot: Shot) -> Path | None:
-    """A folder called `depth` beside the clip: perhaps its maps, for a hint; never used unasked."""
-    source = Path(shot.source)
-    place = source.parent if shot.is_movie else source.parent.parent
-    return place / "depth" if (place / "depth").is_dir() else None
+def depth_model(
+    spec: str, kind: DepthKind | None, video: Video | None, kept: Callable[[int, int], None] | None = None
+) -> DepthModel | None:
+    """The model that `--depth` or `--model` means, None for "none". Maps beside the clip count where video is given.
+
+    kept: told of frames done and in all while the maps of a network are computed and kept for the next run; None keeps
+    none.
+    """
+    model = load(spec, kind, video.shot if video is not None else None)
+    return model if model is None or video is None or kept is None else cached(model, video, progress=kept)
+
+
+def depth_words(words: list[str], output: Path | None) -> tuple[str | None, str]:
+    """The clip that `sfm depth` is given, or None and the name of the network to download."""
+    if words[0] == "download" and (len(words) > 1 or not Path("download").exists()):
+        if len(words) != 2:
+            raise UsageError(f"sfm depth download: expected one name of {', '.join(CATALOG)}")
+        return None, words[1]
+    if len(words) > 1:
+        raise UsageError(f"{words[1]}: expected one clip; a pattern of frames needs quotes")
+    if output is None:
+        raise UsageError("--output: where should the maps go?")
+    return words[0], ""
+
+
+def download(name: str, folder: Path | None) -> Path:
+    """Fetch a network of the catalogue; without a folder to where it is found by its name."""
+    from sfm.depth import hugging_face
+
+    return hugging_face.download(name, known(name), folder or hugging_face.models_folder() / name)

@@ -27,8 +27,17 @@ app = typer.Typer(
 class DepthKind(StrEnum):
     """What depth maps hold."""
 
+    metric = "metric"
     depth = "depth"
     disparity = "disparity"
+    affine_disparity = "affine_disparity"
+
+
+class MapFormat(StrEnum):
+    """What `depth` writes."""
+
+    npz = "npz"
+    exr = "exr"
 
 
 class Format(StrEnum):
@@ -48,6 +57,10 @@ class ColorBy(StrEnum):
     support = "support"
 
 
+DOWNLOAD_HELP = (
+    "An interrupted run goes on where it stopped. sfm depth download NAME [-o DIR] fetches a network, to be carried to "
+    "a machine that cannot reach the hub; a NAME that is none lists those there are."
+)
 Result = Annotated[Path, typer.Argument(metavar="OUT", help="A result of sfm reconstruct, or a COLMAP model.")]
 
 
@@ -103,6 +116,11 @@ def _root(
     pass
 
 
+DEPTH_HELP = (
+    "A folder with a depth map per frame, or a network: a name, a hub id, a folder, a file .onnx .tflite .pt, or "
+    "package.module:factory. auto: maps beside the clip, else a network that is here or can be had."
+)
+KIND_HELP = "What the maps hold, where they do not say; disparity is 1 / depth, affine with an unknown offset."
 LENS, DEPTH, FRAMES, TRACKS, RUN = "Lens (fixed when given)", "Depth prior", "Frames", "Tracks", "Run"
 
 
@@ -121,8 +139,9 @@ def reconstruct(
     refine_focal: Annotated[
         bool, _option(LENS, "Refine what is given; with nothing given, 50 degrees are refined.", "--refine-focal")
     ] = False,
-    depth: Annotated[str, _option(DEPTH, "A folder with a depth map per frame.", metavar="DIR|none")] = "none",
-    depth_kind: Annotated[DepthKind, _option(DEPTH, "disparity is 1 / depth.")] = DepthKind.depth,
+    depth: Annotated[str, _option(DEPTH, DEPTH_HELP, metavar="DIR|MODEL|auto|none")] = "auto",
+    depth_kind: Annotated[DepthKind | None, _option(DEPTH, KIND_HELP)] = None,
+    no_cache: Annotated[bool, _option(DEPTH, "Do not keep a network's maps for the next run.", "--no-cache")] = False,
     depth_weight: Annotated[
         float | None, _option(DEPTH, "0: only start from it. Default: estimated.", min=0, metavar="W")
     ] = None,
@@ -157,19 +176,18 @@ def reconstruct(
     with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
         video = open_video(clip, VideoOptions(frames, step, fps))
         lens = arguments.lens(video.shot, camera, focal_px, focal_mm, sensor_mm)
-        given: dict[str, Any] = {"depth": depth} | (
-            arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
-        )
+        given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
+        if "depth" not in given:
+            kept = None if no_cache else console.pace(progress)
+            given["depth"] = arguments.depth_model(depth, depth_kind.value if depth_kind else None, video, kept)
         reconstruction, report, _ = pipeline.reconstruct(
-            video, camera=lens, options=options, depth_kind=depth_kind.value, masks=masks, progress=progress, **given
+            video, camera=lens, options=options, masks=masks, progress=progress, **given
         )
         progress("writing", 0.0, str(output))
         asked["stages"] = options
         solve = results.write_result(output, reconstruction, report, video, asked, log=log(), force=force)
     if not quiet:
         console.summarize(console.output_console(), solve, str(output))
-        if depth == "none" and tracks is None and (found := arguments.depth_beside(video.shot)):
-            told.print(f"hint: {found} may hold depth maps of this shot: --depth {found}")
 
 
 def _calm_opencv(debug: bool = False) -> None:
@@ -179,6 +197,50 @@ def _calm_opencv(debug: bool = False) -> None:
         import cv2
 
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@app.command("depth", epilog=DOWNLOAD_HELP)
+def write_depth(
+    words: Annotated[list[str], typer.Argument(metavar="INPUT | download NAME", help="A clip as for reconstruct.")],
+    output: Annotated[Path | None, _option(DEPTH, "Folder for the maps.", "--output", "-o", metavar="DIR")] = None,
+    model: Annotated[str, _option(DEPTH, "As --depth of reconstruct.", metavar="MODEL|auto")] = "auto",
+    map_format: Annotated[MapFormat, _option(DEPTH, "Half precision where it suffices.", "--format")] = MapFormat.npz,
+    kind: Annotated[DepthKind | None, _option(DEPTH, KIND_HELP)] = None,
+    frames: Annotated[str | None, _option(FRAMES, "Plate numbers.", metavar="1001-1072")] = None,
+    step: Annotated[int, _option(FRAMES, "Every N-th frame.", min=1, metavar="N")] = 1,
+    force: Annotated[bool, _option(RUN, "Throw away the maps that are there, of any model.", "--force")] = False,
+    no_preview: Annotated[bool, _option(RUN, "No pictures and no movie of the maps.", "--no-preview")] = False,
+    quiet: Annotated[bool, _option(RUN, "Say nothing but errors.", "--quiet")] = False,
+    verbose: Annotated[bool, _option(RUN, "Say what is decided, and why.", "--verbose")] = False,
+    debug: Annotated[bool, _option(RUN, "Say everything; errors with a traceback.", "--debug")] = False,
+) -> None:
+    """Compute depth maps once, to look at, to keep and to carry; or download a network."""
+    if quiet + verbose + debug > 1:
+        raise UsageError("--quiet, --verbose and --debug: choose one")
+    _calm_opencv(debug)
+    from sfm import arguments, console
+
+    clip, name = arguments.depth_words(words, output)
+    told, loudness = console.error_console(), console.loudness(quiet, verbose, debug)
+    with console.logging_to(told, loudness), console.stages(told, loudness) as progress:
+        if clip is None:
+            written = [arguments.download(name, output)]
+        else:
+            from sfm.depth.writing import write_maps
+            from sfm.video import VideoOptions, open_video
+            from sfm.view.depth_preview import write_previews
+
+            video = open_video(clip, VideoOptions(frames, step))
+            source = arguments.depth_model(model, kind.value if kind else None, None)
+            if source is None or output is None:
+                raise UsageError("--model none: nothing to compute maps with")
+            maps = write_maps(source, video, output, map_format.value, force=force, progress=console.pace(progress))
+            written = [output]
+            if not no_preview:
+                progress("preview", 0.0, "")
+                written += write_previews(maps, video, output)
+    if not quiet:
+        print("\n".join(map(str, written)))
 
 
 @app.command()

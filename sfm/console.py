@@ -157,6 +157,40 @@ def _lines(console: Console) -> Iterator[Callable[[str, float, str], None]]:
     finish()
 
 
+def pace(progress: Callable[[str, float, str], None], stage: str = "depth") -> Callable[[int, int], None]:
+    """`report(frames done, frames in all)` that tells a stage's progress with its speed and what is left of it.
+
+    The first report is the start: what was done by then cost nothing.
+    """
+    start: list[float] = []
+
+    def report(done: int, count: int) -> None:
+        now = time.monotonic()
+        if not start:
+            start.extend((now, done))
+        text, new, seconds = f"{done} of {count} frames", done - start[1], now - start[0]
+        if new and seconds:
+            text += f", {new / seconds:.2g} frames/s"
+            text += f", {_duration((count - done) * seconds / new)} left" if done < count else ""
+        progress(stage, done / count, text)
+
+    return report
+
+
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(7), _duration(150), _duration(7200)
+    ('7 s', '2 min', '2 h')
+    """
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 60
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.0f} h"
+    )
+
+
 def summarize(console: Console, solve: dict[str, Any], folder: str) -> None:
     """The end of a solve: verdict, the numbers in words, what was written."""
     console.print(f"{solve['verdict']:<13}", style=VERDICT_STYLE[solve["verdict"]], end="")

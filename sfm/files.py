@@ -1,11 +1,15 @@
 """Files and folders that appear whole or not at all: written under a temporary name beside the target, then renamed."""
 
+import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sfm.errors import InputError
+
+SAMPLE = 64 * 1024  # bytes at either end of a file that tell it from others
 
 
 @contextmanager
@@ -34,6 +38,22 @@ def replacing(target: str | Path) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def fingerprint(path: str | Path) -> str:
+    """What tells a file from others of its name without reading all of it: its size, first and last 64 KiB, as SHA-256.
+
+    Raises `InputError` when it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            digest = hashlib.sha256(f"{size}:".encode() + stream.read(SAMPLE))
+            stream.seek(max(size - SAMPLE, 0))
+            digest.update(stream.read(SAMPLE))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()
 
 
 def _swap(temporary: Path, target: Path) -> None:

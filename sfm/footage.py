@@ -46,6 +46,10 @@ class Footage(Protocol):
         """The frame's file name; for a movie the name its frame would have as a file."""
         ...
 
+    def file(self, number: int) -> Path | None:
+        """The file the frame is in; None where it is in memory."""
+        ...
+
     def stream(self, numbers: Sequence[int]) -> Iterator[np.ndarray | None]:
         """Decode the frames with these rising plate numbers in order; None where that is not possible."""
         ...
@@ -66,6 +70,10 @@ class ImageSequence:
     def frame_name(self, number: int) -> str:
         """The file's own name."""
         return self._files[number].name
+
+    def file(self, number: int) -> Path:
+        """The frame's own."""
+        return self._files[number]
 
     def stream(self, numbers: Sequence[int]) -> Iterator[np.ndarray | None]:
         """Read file after file."""
@@ -96,6 +104,10 @@ class Movie:
     def frame_name(self, number: int) -> str:
         """`<clip stem>.<4 digits>.png`."""
         return f"{self.name}.{number:04d}.png"
+
+    def file(self, number: int) -> Path:
+        """The movie."""
+        return Path(self.label)
 
     def stream(self, numbers: Sequence[int]) -> Iterator[np.ndarray | None]:
         """Decode from the key frame before the first number on; frames between the numbers are passed over."""
@@ -170,6 +182,9 @@ class Pictures:
     def frame_name(self, number: int) -> str:
         """`<name>.<4 digits>.png`."""
         return f"{self.name}.{number:04d}.png"
+
+    def file(self, number: int) -> None:
+        """None of them is in one."""
 
     def stream(self, numbers: Sequence[int]) -> Iterator[np.ndarray | None]:
         """Hand them out."""

@@ -5,6 +5,7 @@ stamps, not by counting: a decoder that drops a damaged frame does not shift the
 damaged frame without a word; nothing here can tell.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ import fileseq
 import numpy as np
 
 from sfm.errors import InputError
+from sfm.files import fingerprint
 from sfm.footage import DEFAULT_FPS, MOVIE_SUFFIXES, Footage, Pictures, frame_ranges, open_footage
 from sfm.geometry.transform import frozen_array
 
@@ -130,6 +132,21 @@ class Video:
         part = Video(shot, self._source)
         part._reported = self._reported
         return part
+
+    def fingerprints(self) -> list[str]:
+        """What tells the picture of every frame from others: by the file it is in, and its number there."""
+        known: dict[Path, str] = {}
+        found = []
+        for number in self.shot.frame_numbers.tolist():
+            file = self._source.file(number)
+            if file is None:
+                picture = next(iter(self._source.stream([number])))
+                found.append(hashlib.sha256(b"" if picture is None else picture.tobytes()).hexdigest())
+                continue
+            if file not in known:
+                known[file] = fingerprint(file)
+            found.append(f"{known[file]}:{number}")
+        return found
 
     def _checked(self, index: int, rgb: np.ndarray | None) -> np.ndarray | None:
         shot = self.shot

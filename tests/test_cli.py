@@ -15,6 +15,8 @@ import pytest
 
 from sfm import arguments, pipeline, results
 from sfm.cli import main
+from sfm.depth import CallableModel, MapFolder
+from sfm.depth.cache import CachedModel
 from sfm.scene import Reconstruction
 from sfm.track_files import write_tracks
 from sfm.video import Shot, VideoOptions, open_video
@@ -23,6 +25,7 @@ SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample_shot"
 NUMBERS = range(1001, 1013)
 FOCAL = 622.6526584459201 / 2
 FEW = ("--max-tracks", "300")
+ALONE = ("--depth", "none")
 
 
 def sequence(folder: Path, pictures, first: int = 1001) -> Path:
@@ -168,7 +171,9 @@ def test_doctor_version_and_help(sfm):
     assert re.fullmatch(r"sfm \d+\.\d+\.\d+\n", sfm("--version")[1])
     for args in ((), ("--help",)):
         code, said, _ = sfm(*args)
-        assert code == 0 and all(name in said for name in ("reconstruct", "view", "evaluate", "export", "doctor"))
+        assert code == 0 and all(
+            name in said for name in ("reconstruct", "depth", "view", "evaluate", "export", "doctor")
+        )
 
 
 def test_doctor_says_what_an_extra_would_give(sfm, monkeypatch):
@@ -261,7 +266,7 @@ def test_clips_that_are_none(sfm, pictures, tmp_path):
         ("black", 4, "frames 1001-1006 have no corner"),
         ("grey", 4, "frames 1001-1006 have no corner"),
     ):
-        refused(sfm("reconstruct", tmp_path / clip, "-o", tmp_path / "out"), code, message, tmp_path / "out")
+        refused(sfm("reconstruct", tmp_path / clip, "-o", tmp_path / "out", *ALONE), code, message, tmp_path / "out")
 
 
 @pytest.mark.parametrize("frames", ["990-1005", "1005-1020", "2000-2010", "1005", "first"])
@@ -274,7 +279,12 @@ def test_a_cut_is_named_and_not_solved_across(sfm, pictures, tmp_path, rng):
     other = [cv2.GaussianBlur(rng.integers(0, 256, (180, 320, 3), dtype=np.uint8), (0, 0), 1.5)] * 6
     clip = sequence(tmp_path / "cut", [*pictures[:6], *other])
     out = tmp_path / "out"
-    refused(sfm("reconstruct", clip, "-o", out, *FEW), 3, r"1006.*1007.*--frames 1001-1006 .*--frames 1007-1012", out)
+    refused(
+        sfm("reconstruct", clip, "-o", out, *FEW, *ALONE),
+        3,
+        r"1006.*1007.*--frames 1001-1006 .*--frames 1007-1012",
+        out,
+    )
 
 
 def test_masks_that_do_not_fit(sfm, plate, pictures, tmp_path):
@@ -370,12 +380,20 @@ def test_the_unexpected_is_one_line_and_debug_shows_where(sfm, plate, tmp_path, 
     assert code == 1 and "Traceback" in told and "in fail" in told
 
 
-def test_depth_beside_the_clip_is_suggested_not_used(sfm, plate, tmp_path):
-    code, said, told = sfm("reconstruct", plate / "frames", "-o", tmp_path / "out", "--focal-px", FOCAL, *FEW)
+def test_depth_beside_the_clip_is_used_unless_told_otherwise(called, plate):
+    assert called()["depth"] == MapFolder(plate / "depth")
+    assert called("--depth-kind", "disparity")["depth"].kind == "disparity"
+    assert called("--depth", "none")["depth"] is None
+
+
+def test_without_a_prior_unless_told_so_it_stops(sfm, pictures, tmp_path):
+    """The tests are cut off from the hub, and know no network."""
+    clip = sequence(tmp_path / "alone" / "frames", pictures)
+    args = ["reconstruct", clip, "-o", tmp_path / "out", "--focal-px", FOCAL, *FEW]
+    ways = r"no maps beside the clip; .*`sfm depth download depth-anything-v2-small.*or --depth none to solve without"
+    refused(sfm(*args), 3, ways, tmp_path / "out")
+    code, said, _ = sfm(*args, *ALONE)
     assert code == 0 and "depth prior  none" in said
-    assert (
-        told.splitlines()[-1] == f"hint: {plate / 'depth'} may hold depth maps of this shot: --depth {plate / 'depth'}"
-    )
     assert json.loads((tmp_path / "out" / "solve.json").read_text())["depth_sigma"] is None
 
 
@@ -417,7 +435,7 @@ class Reached(Exception):
 def called(sfm, plate, tmp_path, monkeypatch):
     """What the solver is called with."""
 
-    def run(*args):
+    def run(*args, clip=plate / "frames"):
         given = {}
 
         def solve(video, **others):
@@ -425,7 +443,7 @@ def called(sfm, plate, tmp_path, monkeypatch):
             raise Reached
 
         monkeypatch.setattr(pipeline, "reconstruct", solve)
-        code, _, told = sfm("reconstruct", plate / "frames", "-o", tmp_path / "out", *args)
+        code, _, told = sfm("reconstruct", clip, "-o", tmp_path / "out", *args)
         assert code == 1 and "Reached" in told
         return given
 
@@ -434,13 +452,13 @@ def called(sfm, plate, tmp_path, monkeypatch):
 
 def test_what_is_asked_reaches_the_solver(called, tmp_path):
     given = called(
-        "--frames", "1002-1010", "--step", "3", "--fps", "25", "--depth", "maps", "--depth-kind", "disparity",
+        "--frames", "1002-1010", "--step", "3", "--fps", "25", "--depth", tmp_path, "--depth-kind", "disparity",
         "--depth-weight", "0", "--seed", "7", "--max-tracks", "50", "--refine-focal", "--masks", "mattes",
         "--camera", "300,310,161,92",
     )  # fmt: skip
     options, shot = given["options"], given["video"].shot
     assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
-    assert (given["depth"], given["depth_kind"], given["masks"]) == ("maps", "disparity", Path("mattes"))
+    assert (given["depth"], given["masks"]) == (MapFolder(str(tmp_path), "disparity"), Path("mattes"))
     assert options.prior_weight.weight == 0 and options.refine_focal
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]
@@ -449,15 +467,142 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
 def test_what_is_not_asked_is_left_to_the_solver(called):
     given = called()
     assert given["options"] == pipeline.Options()
-    assert (given["camera"], given["depth"], given["depth_kind"], given["masks"]) == (None, "none", "depth", None)
+    assert given["camera"] is given["masks"] is None
     assert "tracks" not in given
 
 
-def test_depth_of_own_tracks_reaches_the_solver(called, tmp_path):
+def test_depth_of_own_tracks_reaches_the_solver(called, pictures, tmp_path):
+    sequence(tmp_path / "alone", pictures)
     (tmp_path / "t.csv").write_text("frame,track,x,y,depth\n1001,5,10,20,3.5\n1003,5,11,21,\n2000,5,1,1,9\n")
-    given = called("--tracks", tmp_path / "t.csv")
+    given = called("--tracks", tmp_path / "t.csv", clip=tmp_path / "alone")  # with maps or a network nowhere
     assert given["tracks"].frame.tolist() == [0, 2] and given["tracks"].xy.tolist() == [[10, 20], [11, 21]]
     np.testing.assert_array_equal(given["depth"].depth, [3.5, np.nan])
+
+
+def test_maps_of_a_network_are_kept_for_the_next_run(called, plate, tmp_path, monkeypatch):
+    monkeypatch.setenv("SFM_CACHE", str(tmp_path / "cache"))
+    network = tmp_path / "net.onnx"
+    save_brightness(network)
+    model = called("--depth", network)["depth"]
+    assert isinstance(model, CachedModel) and model.folder.is_relative_to(tmp_path / "cache" / "depth")
+    assert isinstance(called("--depth", network, "--no-cache")["depth"], CallableModel)
+
+
+# depth maps
+
+
+def save_brightness(path: Path) -> None:
+    """A network whose depth is the brightness of the picture."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
+    node = helper.make_node("ReduceMean", ["picture", "axes"], ["depth"])
+    source = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, "h", "w"])
+    target = helper.make_tensor_value_info("depth", TensorProto.FLOAT, [None] * 4)
+    graph = helper.make_graph([node], "net", [source], [target], [axes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    helper.set_model_props(model, {"kind": "disparity", "mean": "[0, 0, 0]", "std": "[1, 1, 1]", "long_side": "84"})
+    onnx.save(model, path)
+
+
+def test_depth_writes_maps_and_pictures_of_them(sfm, plate, tmp_path):
+    save_brightness(tmp_path / "net.onnx")
+    out = tmp_path / "depth"
+    args = ["depth", plate / "frames", "-o", out, "--model", tmp_path / "net.onnx", "--frames", "1003-1008"]
+    code, said, told = sfm(*args)
+    assert code == 0, told
+    assert said.split()[0] == str(out) and said.split()[-1] == str(out / "preview.mp4")
+    assert re.search(r"^depth 6 of 6 frames, [\d.e+]+ frames/s \(", told, re.MULTILINE)
+    assert {file.name for file in out.glob("*.npz")} == {f"plate.{n}.npz" for n in range(1003, 1009)}
+    assert json.loads((out / "depth.json").read_text())["kind"] == "disparity"
+    refused(sfm(*args, "--kind", "depth"), 2, "of another kind; --force replaces them")
+    code, said, told = sfm(*args, "--format", "exr", "--force", "--no-preview", "--step", "5")
+    assert code == 0 and sorted(os.listdir(out)) == ["depth.json", "plate.1003.exr", "plate.1008.exr"], told
+    assert sfm(*args, "--force", "--quiet") == (0, "", "")
+
+
+def test_an_interrupted_depth_run_keeps_what_is_done(sfm, plate, tmp_path, monkeypatch):
+    from sfm.depth import writing
+
+    save_brightness(tmp_path / "net.onnx")
+    written, write = [], writing._write
+
+    def interrupt(*args):
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        written.append(args[0])
+        write(*args)
+
+    out = tmp_path / "depth"
+    args = ["depth", plate / "frames", "-o", out, "--model", tmp_path / "net.onnx", "--no-preview"]
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "_write", interrupt)
+        refused(sfm(*args), 130, "interrupted")
+    assert len(list(out.glob("*.npz"))) == 4
+    code, _, told = sfm(*args, "--verbose")
+    assert code == 0 and "4 depth maps kept, 8 computed by net.onnx" in told
+
+
+def test_depth_usage(sfm, plate, tmp_path):
+    frames, out = plate / "frames", tmp_path / "out"
+    for args, code, message in (
+        ([frames], 2, "--output"),
+        ([], 2, "INPUT"),
+        ([frames, frames, "-o", out], 2, "expected one clip"),
+        ([frames, "-o", out, "--model", "none"], 2, "nothing to compute maps with"),
+        ([frames, "-o", out, "--model", "zoe"], 3, "did you mean zoedepth"),
+        ([frames, "-o", out, "--kind", "inverse"], 2, "kind"),
+        ([frames, "-o", out, "--format", "png"], 2, "format"),
+        ([frames, "-o", out, "--quiet", "--verbose"], 2, "choose one"),
+        ([tmp_path / "none.mov", "-o", out], 3, "no such file"),
+        (["download"], 2, "expected one name of depth-anything-v2-small, "),
+        (["download", "zoe", "depth"], 2, "expected one name of depth-anything-v2-small, "),
+        (["download", "dept-pro"], 3, "did you mean depth-pro"),
+        (["download", "depth-pro"], 3, r"apple/DepthPro-hf cannot be downloaded \(HF_HUB_OFFLINE is set\)"),
+    ):
+        refused(sfm("depth", *args), code, message, out)
+
+
+def test_download_tells_the_licence_and_where_it_went(sfm, tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    pytest.importorskip("transformers")
+    from sfm.depth import hugging_face
+
+    fetched = []
+
+    def fetch(hub_id, revision, local_dir, allow_patterns):
+        fetched.append((hub_id, revision))
+        return str(local_dir)
+
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    monkeypatch.setattr(hugging_face, "_reach_hub", lambda: None)
+    monkeypatch.setenv("SFM_MODELS", str(tmp_path / "models"))
+    code, said, told = sfm("depth", "download", "depth-pro", "-o", tmp_path / "here")
+    assert code == 0 and said == f"{tmp_path / 'here'}\n"
+    assert "apple/DepthPro-hf, licence Apple ML research (non-commercial)" in told
+    assert sfm("depth", "download", "zoedepth")[1] == f"{tmp_path / 'models' / 'zoedepth'}\n"
+    assert [hub_id for hub_id, _ in fetched] == ["apple/DepthPro-hf", "Intel/zoedepth-nyu-kitti"]
+
+
+def test_speed_and_what_is_left():
+    from sfm import console
+
+    told = []
+    report = console.pace(lambda *args: told.append(args))
+    clock = iter([100.0, 130.0, 160.0, 190.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console.time, "monotonic", lambda: next(clock))
+        for done in (12, 24, 60, 72):
+            report(done, 72)
+    assert [text for *_, text in told] == [
+        "12 of 72 frames",
+        "24 of 72 frames, 0.4 frames/s, 2 min left",
+        "60 of 72 frames, 0.8 frames/s, 15 s left",
+        "72 of 72 frames, 0.67 frames/s",
+    ]
+    assert told[1][:2] == ("depth", pytest.approx(1 / 3))
 
 
 def test_a_taken_output_is_found_before_the_work(sfm, plate, solved, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,13 +116,14 @@ def read_map(path: Path) -> np.ndarray | None:
         if suffix == ".npy":
             values = np.load(path, allow_pickle=False)
         elif suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+            # opened here: of a damaged archive NumPy leaves the file open
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 values = arrays[_array_name(path, arrays.files)]
         elif suffix == ".exr":
             values = _exr_depth(path, read_exr(path, outside=np.nan))
         else:
             values = read_raw(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None
     return None if values is None else _single_channel(path, values)
 

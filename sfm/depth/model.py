@@ -5,6 +5,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
+from sfm.errors import InputError
 from sfm.video import Video
 
 # metric: depth along z in metres; depth: the same in an unknown unit; disparity: 1 / depth in an unknown unit;
@@ -44,6 +45,18 @@ class DepthModel(Protocol):
         the maps come while iterating.
         """
         ...
+
+
+def one_per_frame(model: DepthModel, video: Video) -> Iterator[np.ndarray | None]:
+    """The model's maps; raises `InputError` where they are fewer or more than the frames."""
+    count = 0
+    for count, depth_map in enumerate(model.maps(video), start=1):
+        if count > len(video):
+            break
+        yield depth_map
+    if count != len(video):
+        more = "more than " if count > len(video) else ""
+        raise InputError(f"{model.name}: gave {more}{min(count, len(video))} depth maps for {len(video)} frames")
 
 
 def field_of_view_deg(model: DepthModel) -> float:

@@ -5,13 +5,13 @@ little about which side the point is on, so its sigma grows with the spread of t
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from sfm.depth.model import DepthModel
+from sfm.depth.model import DepthModel, one_per_frame
 from sfm.errors import InputError
 from sfm.scene import DepthPriors, Tracks
 from sfm.video import Shot, Video
@@ -58,7 +58,7 @@ def sample_depth(
     depth, spread, relief = np.full(len(tracks), np.nan), np.zeros(len(tracks)), np.zeros(len(tracks))
     by_frame = np.argsort(tracks.frame, kind="stable")
     ends = np.cumsum(np.bincount(tracks.frame, minlength=len(video)))
-    for frame, depth_map in enumerate(_one_per_frame(model, video)):
+    for frame, depth_map in enumerate(one_per_frame(model, video)):
         if depth_map is not None:
             _check_aspect(model.name, video.shot, frame, depth_map, options)
             at = by_frame[ends[frame - 1] if frame else 0 : ends[frame]]
@@ -88,17 +88,6 @@ def _with_offset(disparity: np.ndarray, ratio: float) -> np.ndarray:
     span = max(high - low, 1e-9 * max(abs(high), 1.0))
     floor = span / (ratio - 1)
     return np.maximum(disparity - low + floor, 0.1 * floor)
-
-
-def _one_per_frame(model: DepthModel, video: Video) -> Iterator[np.ndarray | None]:
-    count = 0
-    for count, depth_map in enumerate(model.maps(video), start=1):
-        if count > len(video):
-            break
-        yield depth_map
-    if count != len(video):
-        more = "more than " if count > len(video) else ""
-        raise InputError(f"{model.name}: gave {more}{min(count, len(video))} depth maps for {len(video)} frames")
 
 
 def _check_aspect(name: str, shot: Shot, frame: int, depth_map: np.ndarray, options: DepthOptions) -> None:
