@@ -441,7 +441,7 @@ def test_load(tmp_path):
     assert isinstance(function, CallableModel) and function.kind == "disparity"
     own = Maps([])
     assert load(own) is own and isinstance(own, DepthModel)
-    for spec in (tmp_path / "nowhere", "zoe-depth", 7):
+    for spec in (tmp_path / "nowhere", "zoe-depth", 7, ""):
         with pytest.raises(InputError, match=r"no such folder, file or model; did you mean|expected a path, a name"):
             load(spec)
     with pytest.raises(InputError, match="expected one of metric, depth, disparity"):

@@ -41,8 +41,8 @@ def load(spec: Any, kind: DepthKind | None = None, shot: Shot | None = None) -> 
         return CallableModel(spec, kind or "depth")
     if isinstance(spec, str) and spec == "auto":
         return automatic(shot, kind)
-    if not isinstance(spec, str | Path):
-        raise InputError(f"depth: got {type(spec).__name__}, expected a path, a name, a function or a depth model")
+    if not isinstance(spec, str | Path) or not str(spec):
+        raise InputError(f"depth: got {spec!r:.80}, expected a path, a name, a function or a depth model")
     if Path(spec).is_dir() and not _is_network(Path(spec)):
         return MapFolder(spec, kind)
     model = _network(spec)
