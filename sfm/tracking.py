@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 
 from sfm.errors import InputError, NotEnoughTracksError
+from sfm.flow import Features, FlowOptions, homography, lucas_kanade, moved
+from sfm.lost_tracks import LostTracks, LostTracksOptions
 from sfm.patches import Patches
 from sfm.scene import Tracks
 from sfm.video import Video, to_gray
@@ -32,9 +34,9 @@ class TrackingOptions:
     grid_cells: int = 16  # cells across the width; corners are spread over them
     min_distance: float = 6.0  # between corners
     min_corner_quality: float = 2e-4  # corner strength relative to the strongest of the frame
-    flow_window: int = 15
-    flow_levels: int = 4
-    max_forward_backward_error: float = 1.0
+    flow: FlowOptions = field(default_factory=FlowOptions)
+    guided_flow: FlowOptions = field(default_factory=lambda: FlowOptions(levels=1))
+    blurred_flow: FlowOptions = field(default_factory=lambda: FlowOptions(window=31))
     min_flow_found: float = 0.5  # below this part found, matched features tell flow where to look
     patch_radius: int = 10  # the first appearance is a square of 2 r + 1
     min_correlation: float = 0.8  # with the first appearance, after the affine match
@@ -42,6 +44,7 @@ class TrackingOptions:
     max_correction: float = 2.0  # refinement may move a flow result this far
     max_missed: int = 3  # frames a track may fail its checks before it ends
     min_length: int = 3  # shorter tracks are dropped
+    lost: LostTracksOptions = field(default_factory=LostTracksOptions)
     min_survivors: float = 0.06  # fewer tracks than this part surviving one frame means a cut, a flash or a black frame
 
 
@@ -129,6 +132,7 @@ class _Tracker:
         self.ids = np.zeros(0, int)
         self.missed = np.zeros(0, int)
         self.recorder = _Recorder()
+        self.lost = LostTracks(options.patch_radius, options.lost, options.flow)
         self.previous: np.ndarray | None = None
         self.collapsed: list[int] = []
         self.count = 0
@@ -148,6 +152,7 @@ class _Tracker:
             if not self._follow(index, gray, smooth, allowed):
                 return
         self._detect(index, gray, smooth, allowed, image)
+        self.lost.see(gray, self.ids, self.xy)
         self.previous = gray
 
     def _allowed(self, index: int) -> np.ndarray | None:
@@ -193,28 +198,17 @@ class _Tracker:
         return H is None or together.mean() < 0.5
 
     def _flow(self, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lucas-Kanade there and back; where half get lost, once more from where matched features say to look."""
-        xy, good = self._lucas_kanade(gray, self.xy)
-        if good.mean() < self.options.min_flow_found and self.previous is not None:
-            guess = _moved_like_features(self.previous, gray, self.xy)
-            if guess is not None:
-                guided, found = self._lucas_kanade(gray, guess)
-                if found.sum() > good.sum():
-                    return guided, found
-        return xy, good
-
-    def _lucas_kanade(self, gray: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lucas-Kanade there and back; where half get lost, the lost once more, with a larger window (blur has little
+        texture) and from where matched features say to look."""
         options, previous = self.options, self.previous
         assert previous is not None
-        settings = {"winSize": (options.flow_window, options.flow_window), "maxLevel": options.flow_levels,
-                    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03),
-                    "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}  # fmt: skip
-        start, guess = self.xy.reshape(-1, 1, 2), guess.reshape(-1, 1, 2).astype(np.float32)
-        xy, found, _ = cv2.calcOpticalFlowPyrLK(previous, gray, start, guess.copy(), **settings)
-        back, found_back, _ = cv2.calcOpticalFlowPyrLK(gray, previous, xy, xy - (guess - start), **settings)
-        error = np.linalg.norm(back - start, axis=2)[:, 0]
-        good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (error <= options.max_forward_backward_error)
-        return xy[:, 0], good
+        xy, good = lucas_kanade(previous, gray, self.xy, self.xy, options.flow)
+        if good.mean() >= options.min_flow_found:
+            return xy, good
+        H = homography(Features.of(previous), Features.of(gray))
+        guess, settings = (self.xy, options.blurred_flow) if H is None else (moved(self.xy, H), options.guided_flow)
+        again, found = lucas_kanade(previous, gray, self.xy, guess, settings)
+        return np.where(good[:, None], xy, again), good | found
 
     def _collapse(self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None) -> bool:
         """Nearly every track is lost: a flash or a black frame if it passes, a cut if it stays."""
@@ -245,6 +239,10 @@ class _Tracker:
         empty = count < np.ceil(quota / 2)
         if empty.mean() < 0.1 and index > 0:
             return
+        if index > 0:
+            self._find_lost(index, gray, smooth, allowed)
+            count[:] = 0
+            np.add.at(count, tuple((self.xy[:, ::-1] // cell).astype(int).clip(0, cells[::-1] - 1).T), 1)
         free = np.full(gray.shape, 255, np.uint8) if allowed is None else (allowed > 0).astype(np.uint8) * 255
         margin = self.options.patch_radius + 2
         free[:margin], free[-margin:], free[:, :margin], free[:, -margin:] = 0, 0, 0, 0
@@ -256,6 +254,19 @@ class _Tracker:
         if corners is None:
             return
         self._start(index, self._spread(corners[:, 0], quota - count, cell), smooth, image)
+
+    def _find_lost(self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None) -> None:
+        """Take up tracks that ended and are seen again, but where another track is by now."""
+        found = self.lost.find(gray, smooth)
+        taken = np.zeros(gray.shape, np.uint8) if allowed is None else (allowed == 0).astype(np.uint8)
+        for x, y in np.rint(self.xy).astype(int):
+            cv2.circle(taken, (int(x), int(y)), int(self.options.min_distance) // 2, 1, -1)
+        column, row = np.rint(found.xy).astype(int).T
+        found = found[taken[row, column] == 0]
+        self.patches = self.patches.joined(found.patches)
+        self.xy, self.ids = np.concatenate([self.xy, found.xy]), np.concatenate([self.ids, found.ids])
+        self.missed = np.concatenate([self.missed, np.zeros(len(found.ids), int)])
+        self.recorder.add(index, found.ids, self._full_resolution(found.xy), found.split)
 
     def _cells(self) -> tuple[int, float, np.ndarray]:
         """Tracks a cell should hold, its side in px, and the cells across and down."""
@@ -289,6 +300,7 @@ class _Tracker:
         self.recorder.colors.append(image[row, column])
 
     def _keep(self, keep: np.ndarray) -> None:
+        self.lost.lose(self.ids[~keep], self.patches[~keep])
         self.patches = self.patches[keep]
         self.xy, self.ids, self.missed = self.xy[keep], self.ids[keep], self.missed[keep]
 
@@ -321,26 +333,3 @@ class _Tracker:
         keep = good[track]
         renumber = np.cumsum(good) - 1
         return Tracks(frame[keep], renumber[track[keep]], xy[keep], len(self.video), int(good.sum()), colors[good])
-
-
-def _moved_like_features(before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> np.ndarray | None:
-    """Where points xy (n, 2) go if they move like the homography of matched SIFT features; None without enough."""
-    detector = cv2.SIFT_create(1000)
-    (keys1, words1), (keys2, words2) = (detector.detectAndCompute(image, None) for image in (before, after))
-    if words1 is None or words2 is None or len(keys2) < 2:
-        return None
-    pairs = [p for p in cv2.BFMatcher().knnMatch(words1, words2, k=2) if len(p) == 2]
-    matches = [first for first, second in pairs if first.distance < 0.8 * second.distance]
-    if len(matches) < 12:
-        return None
-    source = np.array([keys1[m.queryIdx].pt for m in matches], np.float32)
-    target = np.array([keys2[m.trainIdx].pt for m in matches], np.float32)
-    H, inliers = cv2.findHomography(source, target, cv2.USAC_MAGSAC, 3.0)
-    if H is None or inliers.sum() < 12:
-        return None
-    height, width = before.shape
-    corners = np.array([[[0, 0]], [[width, 0]], [[width, height]], [[0, height]]], np.float32)
-    size = cv2.contourArea(cv2.perspectiveTransform(corners, H)) / (width * height)
-    if not 0.3 < size < 3:  # a homography of wrong matches folds the picture up
-        return None
-    return cv2.perspectiveTransform(xy.reshape(-1, 1, 2).astype(np.float32), H)[:, 0]

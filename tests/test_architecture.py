@@ -21,6 +21,8 @@ ORDER = [
     "video",
     "track_files",
     "patches",
+    "flow",
+    "lost_tracks",
     "tracking",
     "depth",
     "residuals",
