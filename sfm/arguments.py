@@ -107,6 +107,13 @@ def depth_model(
     return model if model is None or video is None or kept is None else cached(model, video, progress=kept)
 
 
+def identified(model: DepthModel | None) -> dict[str, str] | None:
+    """What tells afterwards which model "auto" was, for `solve.json`."""
+    if model is None:
+        return None
+    return {"name": model.name, "kind": model.kind, "revision": str(getattr(model, "revision", ""))}
+
+
 def depth_words(words: list[str], output: Path | None) -> tuple[str | None, str]:
     """The clip that `sfm depth` is given, or None and the name of the network to download."""
     if words[0] == "download" and (len(words) > 1 or not Path("download").exists()):

@@ -180,6 +180,7 @@ def reconstruct(
         if "depth" not in given:
             kept = None if no_cache else console.pace(progress)
             given["depth"] = arguments.depth_model(depth, depth_kind.value if depth_kind else None, video, kept)
+            asked["depth_model"] = arguments.identified(given["depth"])
         reconstruction, report, _ = pipeline.reconstruct(
             video, camera=lens, options=options, masks=masks, progress=progress, **given
         )

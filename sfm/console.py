@@ -260,12 +260,15 @@ def _prior(solve: dict[str, Any]) -> str:
     prior, sigma = solve["depth_prior"], solve["depth_sigma"]
     if not prior["given"]:
         return "none: the scale is arbitrary and distances rest on parallax alone"
+    model = solve["options"].get("depth_model")
+    name = f"{model['name']}: " if model else ""
     if not prior["weight"]:
-        return "started the solve, then was left out of it (weight 0)"
+        return f"{name}started the solve, then was left out of it (weight 0)"
     wrong = "error unknown" if sigma is None else f"off by {100 * sigma:.0f} %"
     if sigma is not None and not prior["measured"]:
         wrong = f"said to be off by {100 * sigma:.0f} %, which no parallax checks"
-    return f"{wrong}, counted as about {prior['measurements']:.0f} measurements (weight {prior['weight']:.3g} a point)"
+    worth = f"counted as about {prior['measurements']:.0f} measurements (weight {prior['weight']:.3g} a point)"
+    return f"{name}{wrong}, {worth}"
 
 
 def _points(solve: dict[str, Any]) -> str:

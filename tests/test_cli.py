@@ -102,7 +102,7 @@ def refused(outcome: tuple[int, str, str], code: int, message: str, out: Path | 
 # what it does
 
 
-def test_reconstruct_writes_a_result_and_says_what_it_is(solved):
+def test_reconstruct_writes_a_result_and_says_what_it_is(solved, plate):
     out, said, told = solved
     solve = json.loads((out / "solve.json").read_text())
     assert solve["registered"] == solve["frames"] == 12
@@ -113,6 +113,8 @@ def test_reconstruct_writes_a_result_and_says_what_it_is(solved):
     assert re.search(r"mapping 12 of 12 frames, \d+ points, \d.\d\d px \(\d", told)
     assert "\x1b" not in said + told
     assert "motion: " in (out / "sfm.log").read_text()
+    assert solve["options"]["depth_model"] == {"name": str(plate / "depth"), "kind": "depth", "revision": ""}
+    assert f"depth prior  {plate / 'depth'}: off by" in said
     assert solve["options"]["camera"] == f"{FOCAL},{FOCAL},160,90" and solve["seed"] == 0
     assert solve["options"]["stages"]["tracking"]["max_tracks"] == 300
 

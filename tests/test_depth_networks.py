@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -279,6 +280,27 @@ def test_without_the_hub_it_says_what_to_do(saved, video, monkeypatch, tmp_path)
     model = load("depth-anything-v2-small")
     assert (model.name, model.kind, model.sigma) == ("depth-anything-v2-small", "affine_disparity", 0.08)
     assert maps_of(model, video).shape == (3, HEIGHT, WIDTH)
+
+
+def test_what_the_hubs_own_cache_holds_needs_no_hub(saved, video, caplog, request):
+    """Laid out as huggingface_hub leaves it: a snapshot by commit, and a name for the newest."""
+    pytest.importorskip("transformers")
+    from huggingface_hub import constants
+
+    known, commit = CATALOG["midas-dpt-hybrid"], "0123456789abcdef0123456789abcdef01234567"
+    place = Path(constants.HF_HUB_CACHE) / f"models--{known.hub_id.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    request.addfinalizer(lambda: shutil.rmtree(place))
+    snapshot = shutil.copytree(saved / "dpt", place / "snapshots" / commit)
+    model = load("midas-dpt-hybrid")
+    assert (model.revision, model.kind, model.sigma) == (commit, known.kind, known.sigma)
+    assert maps_of(model, video).shape == (3, HEIGHT, WIDTH)
+    assert load(known.hub_id).revision == commit and not caplog.records  # nothing is said to be downloaded
+    assert load("auto", shot=video.shot).name == "midas-dpt-hybrid"
+    (snapshot / "model.safetensors").unlink()  # a download that was cut off
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
+        load("midas-dpt-hybrid")
 
 
 def test_a_hub_that_does_not_answer_is_found_out_at_once(monkeypatch):

@@ -44,6 +44,11 @@ class CachedModel:
         return self.model.name
 
     @property
+    def revision(self) -> str:
+        """Of the model."""
+        return getattr(self.model, "revision", "")
+
+    @property
     def field_of_view_deg(self) -> float:
         """What the model saw, now or when the maps were made."""
         return field_of_view_deg(MapFolder(self.folder) if self.folder.is_dir() else self.model)

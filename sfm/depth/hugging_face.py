@@ -161,7 +161,7 @@ def _load(
         kind = "metric"
     runner = HuggingFaceNetwork(network, processor, name)
     batch = BATCH_SIZE[runner.device.type]
-    revision = getattr(config, "_commit_hash", None) or fingerprint(*_files(Path(source)))
+    revision = _revision(source, where)
     logger.info(f"{name}: {config.model_type}, revision {revision}, on {runner.device}")
     return CallableModel(
         InBatches(runner, batch, name), kind or KINDS.get(config.model_type, "affine_disparity"), sigma, batch, name,
@@ -202,9 +202,16 @@ def _quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
 
 
-def _files(folder: Path) -> list[Path]:
-    """What a saved network consists of."""
-    return sorted([*folder.glob("*config.json"), *folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
+def _revision(source: str, where: dict[str, Any]) -> str:
+    """The commit at the hub, or what tells a folder's files from others; empty where neither can be known."""
+    folder = Path(source)
+    if folder.is_dir():
+        weights = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+        return fingerprint(*sorted([*folder.glob("*config.json"), *weights]))
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(source, "config.json", revision=where.get("revision"))
+    return Path(file).parent.name if isinstance(file, str) else ""  # the cache has a folder for each commit
 
 
 def _try(loader: Any, source: str, name: str, where: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """Which depth model a word on the command line or an object in Python means."""
 
 import importlib
+import logging
 import os
 import re
 import sys
@@ -14,6 +15,8 @@ from sfm.depth.maps import MapFolder, holds_maps_of
 from sfm.depth.model import DEPTH_KINDS, DepthKind, DepthModel
 from sfm.errors import InputError, MissingDependencyError, SfmError
 from sfm.video import Shot
+
+logger = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -63,6 +66,7 @@ def automatic(shot: Shot | None, kind: DepthKind | None = None) -> DepthModel:
 
     for folder in [] if shot is None else _beside(shot):
         if holds_maps_of(folder, shot):
+            logger.info(f"depth: the maps beside the clip, {folder}")
             return MapFolder(folder, kind)
     here = [name for name, known in CATALOG.items() if known.commercial and is_here(name)]
     try:
