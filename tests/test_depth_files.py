@@ -157,13 +157,21 @@ def save_torchscript(path, said: str | None = None):
 # torch announces its successor to TorchScript; the files remain
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_torchscript(video, tmp_path):
-    said = {"kind": "disparity", "sigma": 0.07, "mean": [0, 0, 0], "std": [1, 1, 1], "long_side": 160, "multiple": 2}
+    said = {
+        "kind": "disparity",
+        "sigma": 0.07,
+        "mean": [0.5, 0, 0],
+        "std": [0.5, 1, 1],
+        "long_side": 160,
+        "multiple": 2,
+    }
     path = save_torchscript(tmp_path / "net.pt", json.dumps(said))
     model = load(path)
     assert (model.kind, model.sigma) == ("disparity", 0.07)
     found = maps_of(model, video)
     assert found.shape == (3, HEIGHT, WIDTH)
-    np.testing.assert_allclose(found, [rgb.mean(axis=2) / 255 for _, rgb in video], atol=1e-5)
+    expected = [((rgb / 255 - (0.5, 0, 0)) / (0.5, 1, 1)).mean(axis=2) for _, rgb in video]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     (tmp_path / "net.pt.json").write_text('{"kind": "depth", "long_side": 64}')
     assert load(path).kind == "depth" and load(path).sigma == 0.07  # what stands beside the file is the last word
     assert maps_of(load(path), video).shape == (3, 36, 64)
@@ -198,12 +206,14 @@ def test_a_mobile_network_sees_near_and_far(shared):
     assert model.kind == "depth"
     with np.load(shared / "data" / "rendered_dolly" / "depth.npz") as arrays:
         truth = arrays["depth"]
+    measured = []
     for frame in (0, 36, 71):
         found = maps_of(model, video.only([frame]))[0]
         true = truth[frame].astype(float)
         seen = cv2.resize(found.astype(np.float32), true.shape[::-1], interpolation=cv2.INTER_LINEAR)
         known = np.isfinite(true) & (true > 0)
-        assert spearmanr(seen[known][::17], true[known][::17])[0] > 0.5
+        measured.append(spearmanr(seen[known][::17], true[known][::17])[0])
+    assert min(measured) > 0.57 and np.mean(measured) > 0.7  # 0.75, 0.60, 0.86; fed in another range below 0.56
 
 
 def test_tflite_files_that_are_none(tmp_path):
