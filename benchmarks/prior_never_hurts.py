@@ -183,7 +183,7 @@ def main(shared: Path, names: list[str]) -> None:
             ate, slide = measured(solved, case)
             best = [min(a, b) for a, b in zip(start, bare, strict=True)]
             pairs = [f"{a:.3f} / {b:.3f}" for a, b in (start, bare)]
-            says = getattr(report.prior_weight, "says", "")
+            says = report.prior_weight.agreement
             print(
                 f"| {name} | {prior} | {ate:.3f} | {slide:.3f} | {pairs[0]} | {pairs[1]} | {ate / best[0]:.2f} |"
                 f" {slide / best[1]:.2f} | {report.prior_weight.weight:.3g} | {report.motion.motion}, {says} |",

@@ -262,10 +262,12 @@ def _prior(solve: dict[str, Any]) -> str:
         return "none: the scale is arbitrary and distances rest on parallax alone"
     model = solve["options"].get("depth_model")
     name = f"{model['name']}: " if model else ""
+    if prior["agreement"] == "contradicts":
+        return f"{name}contradicts the geometry, and was left out of the solve"
     if not prior["weight"]:
         return f"{name}started the solve, then was left out of it (weight 0)"
     wrong = "error unknown" if sigma is None else f"off by {100 * sigma:.0f} %"
-    if sigma is not None and not prior["measured"]:
+    if sigma is not None and prior["agreement"] == "unchecked":
         wrong = f"said to be off by {100 * sigma:.0f} %, which no parallax checks"
     worth = f"counted as about {prior['measurements']:.0f} measurements (weight {prior['weight']:.3g} a point)"
     return f"{name}{wrong}, {worth}"

@@ -40,20 +40,35 @@ class MappingOptions:
     outliers: OutlierOptions = field(default_factory=OutlierOptions)
 
 
+def map_keyframes(
+    seed: Reconstruction, priors: DepthPriors, options: MappingOptions = MappingOptions()
+) -> tuple[Reconstruction, TrackingNoise]:
+    """Register and adjust keyframes only, each sharing most tracks with the one before: `extend` goes on from there."""
+    mapper = _Mapper(seed, priors, options, None)
+    mapper.grow(_keyframes(seed, options))
+    mapper.adjust(options.final_iterations)
+    return mapper.scene, mapper.noise
+
+
 def extend(
     seed: Reconstruction,
     priors: DepthPriors,
     options: MappingOptions = MappingOptions(),
     progress: Progress | None = None,
+    noise: TrackingNoise | None = None,
 ) -> tuple[Reconstruction, TrackingNoise]:
     """Register every frame that sees enough points; return the reconstruction and its tracking noise.
 
-    Frames without enough points stay unregistered (NaN), none is invented. The result is adjusted with the depth prior
-    at the weight the model claims for itself; `weigh_prior` decides afterwards what it deserves.
+    seed: two frames of `initialize`, or with `noise` what `map_keyframes` made of them. Frames without enough points
+    stay unregistered (NaN), none is invented. The result is adjusted with the depth prior at the weight the model
+    claims for itself; `weigh_prior` decides afterwards what it deserves.
     """
     mapper = _Mapper(seed, priors, options, progress)
-    mapper.grow(_keyframes(seed, options))
-    mapper.adjust(options.final_iterations)
+    if noise is None:
+        mapper.grow(_keyframes(seed, options))
+        mapper.adjust(options.final_iterations)
+    else:
+        mapper.noise = noise
     everything = np.ones(seed.tracks.num_frames, bool)
     mapper.grow(everything, adjusting=False)
     # good enough to tell outliers, whose slow wandering is what makes adjusting slow; the last word comes later

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from sfm.bundle_adjustment import AdjustmentReport, adjust
-from sfm.depth import DepthKind, DepthOptions, load, sample_depth
+from sfm.depth import DepthKind, DepthModel, DepthOptions, load, sample_depth
+from sfm.depth.model import field_of_view_deg
 from sfm.errors import NoSolutionError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
@@ -21,8 +22,10 @@ from sfm.least_squares import Status
 from sfm.mapping import MappingOptions, extend
 from sfm.motion import Motion, MotionEvidence, MotionOptions, classify_motion, held_still, without_translation
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
+from sfm.prior_alignment import Agreement, in_unit_of
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, weigh_prior
 from sfm.scene import DepthPriors, Reconstruction, Tracks
+from sfm.start import costs_less, settled, start
 from sfm.tracking import TrackingOptions, load_masks, track_points
 from sfm.verdict import Verdict, VerdictOptions, judge
 from sfm.video import Shot, Video, VideoOptions, open_video
@@ -30,7 +33,7 @@ from sfm.video import Shot, Video, VideoOptions, open_video
 logger = logging.getLogger(__name__)
 
 UNKNOWN_DEPTH_SIGMA = 0.3  # of a prior nobody looked at: what small networks show
-DEFAULT_FOV_DEG = 50.0  # horizontal; between a phone (65) and a 35 mm lens on Super 35 film (39)
+NETWORK_FOCAL_SIGMA = 0.1  # of log focal length, of a network that estimates it (Bochkovskii et al. 2024)
 
 Progress = Callable[[str, float, str], None]  # stage, part done 0..1, what it found so far
 
@@ -47,6 +50,7 @@ class Options:
     prior_weight: PriorWeightOptions = field(default_factory=PriorWeightOptions)
     verdict: VerdictOptions = field(default_factory=VerdictOptions)
     refine_focal: bool = False  # refine a focal length that was given; one that was not always is
+    start_fov_deg: float = 50.0  # horizontal, where no lens is given: between a phone (65) and 35 mm on Super 35 (39)
     max_iterations: int = 40  # of the last adjustment
 
 
@@ -83,9 +87,11 @@ def reconstruct(
 ) -> tuple[Reconstruction, SolveReport, Shot]:
     """Solve a shot: a movie file, a folder of frames or a pattern like `shot.%04d.exr`.
 
-    depth: a folder of maps, any `DepthModel`, a callable `(frames (n, h, w, 3) uint8) -> (n, h', w')`, "none", or with
-    your own tracks `DepthPriors` at their observations.
-    camera: the intrinsics if known (then fixed unless `options.refine_focal`); else a 50-degree lens is refined.
+    depth: what `sfm.depth.load` takes (a folder of maps, a network's name, folder or file, a callable
+    `(frames (n, h, w, 3) uint8) -> (n, h', w')`, "auto", "none"), or with your own tracks `DepthPriors` at their
+    observations. Nothing is cached: `sfm.depth.cache.cached(model, video)` does that.
+    camera: the intrinsics if known (then fixed unless `options.refine_focal`); else the field of view the depth network
+    saw, or 50 degrees, is refined.
     masks: a folder of images, black where nothing may be tracked. tracks: your own, on the clip's frames, instead of
     the tracker's. Raises an `SfmError` that says what to do.
     """
@@ -106,8 +112,8 @@ def reconstruct(
     sampling = replace(options.depth, edge_radius_px=patch)
     priors = depth if isinstance(depth, DepthPriors) else None
     if model is not None:
-        tell("depth", 0.0, "reading the prior")
-        priors = sample_depth(model, footage, tracks, sampling)
+        priors = sample_depth(model, footage, tracks, sampling, _depth_progress(tell, len(footage)))
+        options = _with_lens_of(model, options) if camera is None else options
     size = (shot.width, shot.height)
     reconstruction, report = _solve(tracks, priors, camera, size, options, tell)
     return reconstruction, report, shot
@@ -139,7 +145,7 @@ def _solve(
 ) -> tuple[Reconstruction, SolveReport]:
     """Right of the waist: nobody sees a pixel here."""
     focal_given, prior_given = camera is not None, priors is not None
-    lens = camera or Camera.from_fov_deg(DEFAULT_FOV_DEG, *size)
+    lens = camera or Camera.from_fov_deg(options.start_fov_deg, *size)
     refine_focal = options.refine_focal or not focal_given
     if refine_focal and len(lens.distortion):
         raise UsageError("a focal length cannot be refined while distortion is given: fix both, or undistort the plate")
@@ -151,25 +157,74 @@ def _solve(
     priors = priors or DepthPriors.constant(tracks)
 
     tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
-    seed = initialize(ideal, priors, lens.without_distortion(), options.initialize)
-    grown, noise = extend(seed, priors, mapping, _mapping_progress(tell))
-    tell("adjusting", 0.0, "what kind of shot is it")
-    motion = classify_motion(grown, priors, noise, options.motion)
-    tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
-    priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
+    pinhole, noise, from_prior = lens.without_distortion(), None, True
+    if prior_given:
+        seed, noise, from_prior = start(ideal, priors, pinhole, options.initialize, mapping)
+    else:
+        seed = initialize(ideal, priors, pinhole, options.initialize)
+    found = _map(seed, noise, priors if from_prior else DepthPriors.constant(tracks), priors, options, tell)
+    if prior_given and from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
+        # a prior that is no help must not have decided where the solve ended up
+        flat = DepthPriors.constant(tracks)
+        other = _map(initialize(ideal, flat, pinhole, options.initialize), None, flat, priors, options, tell)
+        if costs_less(settled(other.grown, other.noise), settled(found.grown, found.noise), other.noise):
+            found = other
+    grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
     if motion.motion in (Motion.NODAL, Motion.STATIC) and options.prior_weight.weight is None:
         # without parallax the tracks say nothing of depth, so the prior cannot contradict them
-        weight = replace(weight, weight=max(1.0, weight.weight), measured=False)
+        weight = replace(weight, weight=max(1.0, weight.weight), agreement=Agreement.UNCHECKED)
     solved, adjustment = _last_adjustment(grown, priors, noise, motion, weight, refine_focal, options)
     solved = _finish(solved, priors, tracks, lens, weight, options)
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
     )
     verdict, reasons = judge(
-        solved, motion, not refine_focal, prior_given, weight.measured, adjustment.status is Status.CONVERGED,
+        solved, motion, not refine_focal, prior_given, weight.agreement, adjustment.status is Status.CONVERGED,
         options.verdict,
     )  # fmt: skip
     return solved, SolveReport(verdict, reasons, motion, noise, weight, adjustment, focal_given, prior_given)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mapped:
+    """A shot mapped from one start: what kind it is, and the prior weighed against it."""
+
+    grown: Reconstruction
+    noise: TrackingNoise
+    motion: MotionEvidence
+    priors: DepthPriors
+    weight: PriorWeight
+
+
+def _map(
+    seed: Reconstruction,
+    noise: TrackingNoise | None,
+    mapped_with: DepthPriors,
+    priors: DepthPriors,
+    options: Options,
+    tell: Progress,
+) -> _Mapped:
+    mapping = options.mapping or MappingOptions()
+    grown, noise = extend(seed, mapped_with, mapping, _mapping_progress(tell), noise)
+    tell("adjusting", 0.0, "what kind of shot is it")
+    motion = classify_motion(grown, mapped_with, noise, options.motion)
+    tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
+    priors, weight = weigh_prior(in_unit_of(grown, priors), priors, noise, options.prior_weight)
+    return _Mapped(in_unit_of(grown, priors), noise, motion, priors, weight)
+
+
+def _with_lens_of(model: DepthModel, options: Options) -> Options:
+    """Starting from the field of view the depth network saw, if it sees one, and held nearer to it than to a guess."""
+    fov = field_of_view_deg(model)
+    if not np.isfinite(fov):
+        return options
+    logger.info("%s sees %.1f degrees across: the focal length starts there", model.name, fov)
+    mapping = replace(options.mapping or MappingOptions(), focal_sigma=NETWORK_FOCAL_SIGMA)
+    return replace(options, mapping=mapping, start_fov_deg=fov)
+
+
+def _depth_progress(tell: Progress, frames: int) -> Callable[[int], None]:
+    return lambda done: tell("depth", done / frames, f"{done} of {frames} frames")
 
 
 def _tracking_progress(tell: Progress, frames: int) -> Callable[[int, int], None]:
@@ -196,6 +251,7 @@ def _last_adjustment(
     settings = noise.adjustment(
         depth_weight=weight.weight,
         refine_focal=refine_focal,
+        focal_sigma=(options.mapping or MappingOptions()).focal_sigma,
         max_iterations=options.max_iterations,
         cost_tolerance=1e-5,
     )

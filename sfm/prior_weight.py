@@ -7,12 +7,13 @@ parameters the tracks alone had to decide, counted by their serial correlation (
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sfm.bundle_adjustment import adjust, reprojection_evidence
 from sfm.outliers import TrackingNoise
+from sfm.prior_alignment import Agreement, AlignmentOptions, align, in_unit_of
 from sfm.scene import DepthPriors, Reconstruction
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,7 @@ class PriorWeightOptions:
     max_frames: int = 24  # frames, evenly spaced, on which weights are compared
     max_points: int = 600  # points, evenly spread, on which weights are compared
     iterations: int = 8  # a step of the ladder
-    min_informed_sigma: float = 0.5  # points known by parallax this much better than the prior tell the prior's sigma
-    assumed_measurements: int = 30  # independent measurements in a network's picture, where they cannot be counted
+    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class PriorWeight:
     depth_sigma: float  # relative, re-estimated over the shot
     measurements: float  # independent depth measurements the prior is worth, over all points
     correlation: float  # how many successive errors of a track count as one
-    measured: bool = False  # parallax checked the prior; else depth_sigma is its own claim
+    agreement: Agreement = Agreement.UNCHECKED  # what parallax says of the prior; unchecked: depth_sigma is its claim
+    exponent: float = 1.0  # power of the prior's depth that fits the shot
     evidence: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -56,11 +57,14 @@ def weigh_prior(
     part = thinned(scene, options.max_frames, options.max_points)
     weak = noise.adjustment(depth_weight=0.01, max_iterations=options.iterations, cost_tolerance=1e-5)
     part, _ = adjust(part, priors, weak)
-    sigma, measurements, measured = _estimate_errors(part, priors, options)
-    priors = replace(priors, sigma=priors.sigma * (sigma / np.nanmedian(priors.sigma)))
-    correlation = _serial_correlation(part)
+    priors, alignment = align(part, priors, options.alignment)
+    part = in_unit_of(part, priors)
+    sigma, measurements, correlation = alignment.sigma, alignment.measurements, _serial_correlation(part)
+    found = PriorWeight(0.0, sigma, measurements, correlation, alignment.agreement, alignment.exponent)
     if options.weight is not None:
-        return priors, PriorWeight(options.weight, sigma, measurements, correlation, measured)
+        return priors, replace(found, weight=options.weight)
+    if alignment.agreement is Agreement.CONTRADICTS:
+        return priors, found
     evidence = []
     for share in options.ladder:
         weight = float(share * measurements) / int(part.has_point.sum())
@@ -81,7 +85,7 @@ def weigh_prior(
         "depth sigma %.3f, worth %.0f measurements; believed x %g; %.1f sightings count as one",
         sigma, measurements, share, correlation,
     )  # fmt: skip
-    return priors, PriorWeight(weight, sigma, measurements, correlation, measured, tuple(evidence))
+    return priors, replace(found, weight=weight, evidence=tuple(evidence))
 
 
 def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstruction:
@@ -114,46 +118,6 @@ def _sightings(scene: Reconstruction, frames: np.ndarray) -> np.ndarray:
 def _evenly(items: np.ndarray, count: int) -> np.ndarray:
     """At most `count` of the items, evenly spaced."""
     return items[np.unique(np.rint(np.linspace(0, len(items) - 1, min(count, len(items)))).astype(int))]
-
-
-def _estimate_errors(
-    scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions
-) -> tuple[float, float, bool]:
-    """Relative error of the prior by MAD, how many independent measurements it is worth, and whether that is measured.
-
-    Measured where parallax knows the depth much better than the prior claims to; where it does not, the claim stands
-    and the whole picture is taken for `assumed_measurements` measurements.
-    """
-    tracks, claimed = scene.tracks, float(np.nanmedian(priors.sigma))
-    use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
-    use &= scene.points_in_cam()[:, 2] > 0
-    points = len(np.unique(tracks.track[use]))
-    informed = use & (scene.point_sigma[tracks.track] < options.min_informed_sigma * claimed)
-    seen, track = np.unique(tracks.track[informed], return_inverse=True)
-    if len(seen) < max(10, 0.1 * points):
-        return claimed, float(min(points, options.assumed_measurements)), False
-    z = scene.points_in_cam(informed)[:, 2]
-    log_error = np.log(z / (priors.depth[informed] * scene.depth_scale[tracks.frame[informed]]))
-    count = np.bincount(track)
-    error = np.bincount(track, log_error) / count
-    xy = np.stack([np.bincount(track, tracks.xy[informed][:, k]) / count for k in (0, 1)], axis=1)
-    error -= np.median(error)
-    sigma = float(np.clip(1.4826 * np.median(np.abs(error)), 0.02, 1.0))
-    share = _share(np.clip(error, -3 * sigma, 3 * sigma), xy, scene.camera.width, scene.camera.height)
-    return sigma, max(len(seen) / share, 1.0), True
-
-
-def _share(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> float:
-    """Points that are wrong together: variance of the mean of a cell of the picture over that of independent errors.
-
-    One-way analysis of variance on 6 x 4 cells; independent errors give 1.
-    """
-    cell = (np.clip(xy[:, 1] * 4 // height, 0, 3) * 6 + np.clip(xy[:, 0] * 6 // width, 0, 5)).astype(int)
-    count = np.bincount(cell, minlength=24)
-    used = count > 0
-    mean = np.bincount(cell, error, 24)[used] / count[used]
-    between = float((count[used] * (mean - error.mean()) ** 2).sum()) / max(used.sum() - 1, 1)
-    return max(between / max(float(error.var()), 1e-12), 1.0)
 
 
 def _serial_correlation(scene: Reconstruction) -> float:

@@ -10,6 +10,7 @@ from enum import StrEnum
 import numpy as np
 
 from sfm.motion import Motion, MotionEvidence
+from sfm.prior_alignment import Agreement
 from sfm.scene import Reconstruction
 
 
@@ -39,13 +40,13 @@ def judge(
     motion: MotionEvidence,
     focal_given: bool,
     prior_given: bool,
-    prior_checked: bool,
+    agreement: Agreement,
     converged: bool,
     options: VerdictOptions = VerdictOptions(),
 ) -> tuple[Verdict, list[str]]:
     """The verdict and why. PASS needs every check to hold; a FAIL reason outweighs all else.
 
-    prior_checked: parallax measured the prior's error; converged: the last adjustment did not stop at its limit.
+    agreement: what parallax says of the prior; converged: the last adjustment did not stop at its limit.
     """
     to_hd = 1920 / reconstruction.camera.width
     fail, review = [], []
@@ -71,13 +72,13 @@ def judge(
         review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
     if not converged:
         review.append("the last adjustment stopped before it converged")
-    review += _unknowns(motion, focal_given, prior_given, prior_checked)
+    review += _unknowns(motion, focal_given, prior_given, agreement)
     if fail:
         return Verdict.FAIL, fail + review
     return (Verdict.REVIEW, review) if review else (Verdict.PASS, [f"RMS {rms:.2f} px (HD), every frame has a camera"])
 
 
-def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, prior_checked: bool) -> list[str]:
+def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, agreement: Agreement) -> list[str]:
     """What no residual shows."""
     reasons = []
     if not focal_given:
@@ -88,8 +89,12 @@ def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, prio
         what = "only turns" if motion.motion is Motion.NODAL else "does not move"
         if not prior_given:
             reasons.append(f"the camera {what} and there is no depth prior: the depth of the points is unknown")
-        elif not prior_checked:
+        elif agreement is Agreement.UNCHECKED:
             reasons.append(f"the camera {what}: the depth of the points is the prior's, and no parallax checks it")
+    if agreement is Agreement.CONTRADICTS:
+        reasons.append(
+            "the depth prior contradicts the geometry and was left out: is it of this shot, and depth or disparity?"
+        )
     if focal_given and np.isfinite(motion.preferred_focal_px):
         reasons.append(f"the tracks prefer a focal length of {motion.preferred_focal_px:.0f} px to the one given")
     if motion.zoom:

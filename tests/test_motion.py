@@ -9,6 +9,7 @@ from solved import solve
 from sfm.initialize import initialize
 from sfm.mapping import extend
 from sfm.motion import Motion, MotionEvidence, classify_motion, held_still, without_translation
+from sfm.prior_alignment import Agreement
 from sfm.synthetic import make_shot
 from sfm.verdict import Verdict, judge
 
@@ -50,7 +51,7 @@ def _judged(rng, noise_px=0.2, lost=(), motion=FREE, focal_given=True, prior_giv
     scene, _ = solve(shot, rng, error=0.0, lost=lost)
     if inliers is not None:
         scene = replace(scene, inliers=scene.inliers & (rng.random(len(shot.tracks)) < inliers))
-    return judge(scene, motion, focal_given, prior_given, prior_checked=True, converged=True)
+    return judge(scene, motion, focal_given, prior_given, Agreement.AGREES, converged=True)
 
 
 def test_a_good_solve_passes(rng):

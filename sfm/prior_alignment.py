@@ -1,0 +1,223 @@
+"""What the depth prior's maps mean on this shot, and whether the geometry bears them out.
+
+Where parallax knows the depth of points much better than the prior claims to, the two are compared: the offset of
+affine disparity is found there, an exponent if the prior stretches or squeezes depth (networks do), the prior's error,
+and how many independent measurements its smooth error leaves. A prior that does not rise with depth contradicts it.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.stats import spearmanr
+
+from sfm.geometry.transform import Sim3
+from sfm.scene import DepthPriors, Reconstruction
+
+logger = logging.getLogger(__name__)
+
+
+class Agreement(StrEnum):
+    """What parallax says of the prior."""
+
+    AGREES = "agrees"
+    SAYS_NOTHING = "says nothing"  # equally deep everywhere, or as good as that
+    CONTRADICTS = "contradicts"
+    UNCHECKED = "unchecked"  # too little parallax, or too flat a scene
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentOptions:
+    """When a point may judge the prior, and when the prior is believed."""
+
+    min_informed_sigma: float = 0.5  # points known by parallax this much better than the prior claims tell its error
+    assumed_measurements: int = 30  # independent measurements in a network's picture, where they cannot be counted
+    min_spread: float = 0.05  # of log depth: flatter scenes cannot judge, flatter priors say nothing
+    min_rank_correlation: float = 0.3  # of prior and depth; a prior surely below contradicts
+    exponents: tuple[float, float] = (0.5, 2.5)  # how much a prior may be squeezed or stretched
+    exponent_gain: float = 6.0  # log likelihood, over independent measurements, that an exponent must be worth
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The comparison.
+
+    sigma: relative error, by MAD; measurements: independent ones the prior is worth, over all points; exponent:
+    power of the prior's depth that was taken, 1 where it did not earn its place; correlation: of ranks.
+    """
+
+    agreement: Agreement
+    sigma: float
+    measurements: float
+    exponent: float = 1.0
+    correlation: float = float("nan")
+
+    @property
+    def measured(self) -> bool:
+        """Whether parallax checked the prior; else sigma is its own claim."""
+        return self.agreement is not Agreement.UNCHECKED
+
+
+def align(
+    scene: Reconstruction, priors: DepthPriors, options: AlignmentOptions = AlignmentOptions()
+) -> tuple[DepthPriors, Alignment]:
+    """Priors with the offset, exponent and sigma that the shot shows, and how they compare with it.
+
+    scene: adjusted with next to no weight on the prior, with `point_sigma`. Where parallax cannot check the prior its
+    claim stands, and its picture counts as `assumed_measurements`.
+    """
+    claimed = float(np.nanmedian(priors.sigma))
+    points = _compared(scene, priors, options.min_informed_sigma * claimed)
+    if points is None or _spread(points.log_z) < options.min_spread:
+        seen = _points_with_prior(scene, priors)
+        return priors, Alignment(Agreement.UNCHECKED, claimed, float(min(seen, options.assumed_measurements)))
+    offset = _best_offset(points) if priors.free_shift else 0.0
+    if offset:
+        priors = _with_offset(priors, offset)
+        points = replace(points, log_prior=-np.log(np.maximum(np.exp(-points.log_prior) + offset, 1e-12)))
+    exponent, sigma, measurements = _errors(points, options, scene)
+    correlation, doubt = _rank_correlation(points, scene)
+    agreement = Agreement.AGREES
+    if _spread(points.log_prior) < options.min_spread:
+        agreement = Agreement.SAYS_NOTHING
+    elif correlation + 2 * doubt < options.min_rank_correlation:
+        agreement = Agreement.CONTRADICTS
+    if agreement is Agreement.AGREES and exponent != 1:
+        unit = np.nanmedian(priors.depth)
+        priors = replace(priors, depth=unit * (priors.depth / unit) ** exponent)
+    else:
+        exponent = 1.0
+    logger.info(
+        "the prior %s: rank correlation %.2f, exponent %.2f, sigma %.3f, worth %.0f measurements",
+        agreement, correlation, exponent, sigma, measurements,
+    )  # fmt: skip
+    priors = replace(priors, sigma=priors.sigma * (sigma / claimed))
+    return priors, Alignment(agreement, sigma, measurements, exponent, correlation)
+
+
+def in_unit_of(scene: Reconstruction, priors: DepthPriors) -> Reconstruction:
+    """The scene scaled to the prior's unit, each frame's depth scale read anew; as it is where the prior is unknown."""
+    tracks = scene.tracks
+    rows = np.flatnonzero(scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame])
+    ratio = scene.points_in_cam(rows)[:, 2] / priors.depth[rows]
+    rows, ratio = rows[ratio > 0], ratio[ratio > 0]
+    if not len(rows):
+        return scene
+    unit = float(np.median(ratio))
+    scale = scene.depth_scale.copy()
+    order = np.argsort(tracks.frame[rows], kind="stable")
+    frames, starts = np.unique(tracks.frame[rows][order], return_index=True)
+    scale[frames] = [np.median(part) for part in np.split(ratio[order], starts[1:])]
+    whole = Sim3(np.array(1 / unit), np.eye(3), np.zeros(3))
+    return replace(scene, depth_scale=scale).transform(whole)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Points:
+    """Points parallax knows: log depth by geometry and by the prior, each point's mean; where in the picture (n, 2)."""
+
+    log_z: np.ndarray
+    log_prior: np.ndarray
+    xy: np.ndarray
+
+
+def _points_with_prior(scene: Reconstruction, priors: DepthPriors) -> int:
+    tracks = scene.tracks
+    use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
+    return len(np.unique(tracks.track[use]))
+
+
+def _compared(scene: Reconstruction, priors: DepthPriors, max_sigma: float) -> _Points | None:
+    """The points to compare at; None where parallax knows too few."""
+    tracks = scene.tracks
+    use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
+    rows = np.flatnonzero(use & (scene.point_sigma[tracks.track] < max_sigma))
+    z = scene.points_in_cam(rows)[:, 2]
+    rows, z = rows[z > 0], z[z > 0]
+    seen, track = np.unique(tracks.track[rows], return_inverse=True)
+    if len(seen) < max(10, 0.1 * _points_with_prior(scene, priors)):
+        return None
+    count = np.bincount(track)
+    # by the scale each frame's map was found to have, but that scale means nothing before an offset is known
+    scale = scene.depth_scale[tracks.frame[rows]]
+    log_prior = np.log(priors.depth[rows] * (np.median(scale) if priors.free_shift else scale))
+    mean = [np.bincount(track, values) / count for values in (np.log(z), log_prior, *tracks.xy[rows].T)]
+    return _Points(mean[0], mean[1], np.stack(mean[2:], axis=1))
+
+
+def _errors(points: _Points, options: AlignmentOptions, scene: Reconstruction) -> tuple[float, float, float]:
+    """The exponent that earns its place (1 if none does), the relative error with it, and the measurements left."""
+    width, height = scene.camera.width, scene.camera.height
+    plain = points.log_z - points.log_prior
+    sigma, measurements = _worth(plain, points.xy, width, height)
+    if _spread(points.log_prior) < options.min_spread:
+        return 1.0, sigma, measurements
+
+    # the error is the prior's, so the prior is explained by depth: the other way round errors would look like squeezing
+    def spread(power: float) -> float:
+        error = points.log_prior - power * points.log_z
+        limit = 3 * _spread(error)
+        # not the MAD itself: it is too rough a function of the power
+        return max(float(np.clip(error - np.median(error), -limit, limit).std()), 1e-6)
+
+    low, high = options.exponents
+    power = float(minimize_scalar(spread, bounds=(1 / high, 1 / low), method="bounded").x)
+    if measurements * np.log(spread(1.0) / spread(power)) < options.exponent_gain:
+        return 1.0, sigma, measurements
+    return 1 / power, *_worth(points.log_z - points.log_prior / power, points.xy, width, height)
+
+
+def _rank_correlation(points: _Points, scene: Reconstruction) -> tuple[float, float]:
+    """Of prior and depth; and its standard deviation were they unrelated: large only where both are smooth."""
+    if _spread(points.log_prior) < 1e-3:
+        return 0.0, 1.0
+    size = scene.camera.width, scene.camera.height
+    together = min(_share(values, points.xy, *size) for values in (points.log_prior, points.log_z))
+    correlation = float(spearmanr(points.log_prior, points.log_z).statistic)
+    return correlation, float(np.sqrt(together / len(points.log_z)))
+
+
+def _worth(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> tuple[float, float]:
+    """Relative error by MAD, and how many independent measurements so many points with such an error are."""
+    error = error - np.median(error)
+    sigma = float(np.clip(_spread(error), 0.02, 1.0))
+    return sigma, max(len(error) / _share(np.clip(error, -3 * sigma, 3 * sigma), xy, width, height), 1.0)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Robust standard deviation."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _best_offset(points: _Points) -> float:
+    """What to add to the prior's disparity, so that its logarithm follows the depth's."""
+    disparity = np.exp(-points.log_prior)
+    low, high = np.quantile(disparity, [0.01, 0.99])
+
+    def spread(log_farthest: float) -> float:
+        return _spread(points.log_z + np.log(np.maximum(disparity - low, 0) + np.exp(log_farthest)))
+
+    span = max(high - low, 1e-9 * high)
+    best = minimize_scalar(spread, bounds=(np.log(1e-3 * span), np.log(1e2 * span)), method="bounded")
+    return float(np.exp(best.x) - low)
+
+
+def _with_offset(priors: DepthPriors, offset: float) -> DepthPriors:
+    disparity = 1 / priors.depth + offset
+    floor = 1e-3 * float(np.nanmedian(disparity))
+    return replace(priors, depth=1 / np.maximum(disparity, floor))
+
+
+def _share(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> float:
+    """Points that are wrong together: variance of the mean of a cell of the picture over that of independent errors.
+
+    One-way analysis of variance on 6 x 4 cells; independent errors give 1.
+    """
+    cell = (np.clip(xy[:, 1] * 4 // height, 0, 3) * 6 + np.clip(xy[:, 0] * 6 // width, 0, 5)).astype(int)
+    count = np.bincount(cell, minlength=24)
+    used = count > 0
+    mean = np.bincount(cell, error, 24)[used] / count[used]
+    between = float((count[used] * (mean - error.mean()) ** 2).sum()) / max(used.sum() - 1, 1)
+    return max(between / max(float(error.var()), 1e-12), 1.0)
