@@ -22,6 +22,9 @@ from sfm.threads import in_threads
 logger = logging.getLogger(__name__)
 
 
+FREE_DEPTH_WEIGHT = 0.1  # of the prior, in the model that lets the camera move
+
+
 class Motion(StrEnum):
     """What the camera did."""
 
@@ -71,15 +74,15 @@ def classify_motion(
     frames, points = int(part.registered.sum()), int(part.has_point.sum())
     observations = int(part.inliers.sum())
     settings = {"max_iterations": options.iterations, "cost_tolerance": 1e-5, "estimate_sigma": False}
-    freedom = {
+    freedom: dict[str, float] = {
         "static": 2 * points,
         "nodal": 2 * points + 3 * (frames - 1),
         "nodal_zoom": 2 * points + 4 * (frames - 1),
-        "free": 3 * points + 6 * (frames - 1) - 1,
+        "free": 2 * points + 6 * (frames - 1) - 1,  # and the depths, priced by themselves
     }
     turning, still = without_translation(part), held_still(part)
     rotation_only = noise.adjustment(refine_translation=False, **settings)
-    free = noise.adjustment(depth_weight=0.1, **settings)
+    free = noise.adjustment(depth_weight=FREE_DEPTH_WEIGHT, **(settings | {"estimate_sigma": True}))
     zooming = replace(rotation_only, zoom=not part.camera.batch)
     models = {
         "static": (still, replace(rotation_only, refine_cameras=False)),
@@ -88,9 +91,10 @@ def classify_motion(
         "free": (part, free),
     }
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
-        costs = in_threads(lambda model: _cost(model[0], part, priors, model[1]), models.values())
-    cost = dict(zip(models, costs, strict=True))
+        solves = in_threads(lambda model: _solved(model[0], part, priors, model[1]), models.values())
+    cost = {name: cost for name, (_, cost) in zip(models, solves, strict=True)}
     criterion = {k: 2 * cost[k] + freedom[k] * float(np.log(2 * observations)) for k in cost}
+    criterion["free"] += _price_of_depths(solves[-1][0], priors)
     best = min(criterion, key=criterion.__getitem__)
     logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))
     parallax = float(np.nanmedian(scene.parallax_deg()))
@@ -103,18 +107,18 @@ def classify_motion(
     preferred = float("nan")
     if best in ("free", "nodal"):
         model, setting = (part, free) if best == "free" else (turning, rotation_only)
-        preferred = _preferred_focal_px(model, priors, setting, criterion[best], freedom[best], observations, options)
+        preferred = _preferred_focal_px(model, priors, setting, cost[best], observations, options)
     return MotionEvidence(motion, zoom, criterion, parallax, preferred)
 
 
 def _preferred_focal_px(
-    model: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions, criterion: float, freedom: int,
-    observations: int, options: MotionOptions,
+    model: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions, cost: float, observations: int,
+    options: MotionOptions,
 ) -> float:  # fmt: skip
     """The focal length that explains the tracks better than the model's own, by BIC and by a length that matters."""
     refined, report = adjust(model, priors, replace(settings, refine_focal=True, max_iterations=2 * options.iterations))
     change = float(np.mean(np.log(refined.camera.focal_length / model.camera.focal_length)))
-    better = 2 * report.reprojection_cost + (freedom + 1) * np.log(2 * observations) < criterion - 10
+    better = 2 * report.reprojection_cost + np.log(2 * observations) < 2 * cost - 10
     if not better or abs(change) < options.min_focal_change:
         return float("nan")
     return float(np.median(refined.camera.focal_length[..., 0]))
@@ -126,11 +130,22 @@ def _path_over_depth(scene: Reconstruction) -> float:
     return float(extent / np.nanmedian(scene.points_in_cam()[:, 2]))
 
 
-def _cost(model: Reconstruction, part: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions) -> float:
-    """Reprojection cost of a model; infinite when it puts points behind cameras: then it is none."""
+def _solved(
+    model: Reconstruction, part: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions
+) -> tuple[Reconstruction, float]:
+    """A model adjusted, and its reprojection cost; infinite when it puts points behind cameras: then it is none."""
     if model.has_point.sum() < 0.98 * part.has_point.sum():
-        return float("inf")
-    return adjust(model, priors, settings)[1].reprojection_cost
+        return model, float("inf")
+    solved, report = adjust(model, priors, settings)
+    return solved, report.reprojection_cost
+
+
+def _price_of_depths(scene: Reconstruction, priors: DepthPriors) -> float:
+    """What the freedom of a depth for every point costs: twice the log of how much narrower the tracks make what the
+    weak prior leaves open (the Occam factor, MacKay 1992). A depth that nobody measures costs nothing."""
+    by_tracks = 1 / np.square(scene.point_sigma[scene.has_point & np.isfinite(scene.point_sigma)])
+    by_prior = FREE_DEPTH_WEIGHT / float(np.nanmedian(priors.sigma)) ** 2
+    return float(np.sum(np.log1p(by_tracks / by_prior)))
 
 
 def without_translation(scene: Reconstruction) -> Reconstruction:

@@ -40,18 +40,25 @@ def make_shot(
     depth_flicker: float = 0.0,
     depth_unit: float = 1.0,
     track_length: int | None = None,
+    path_over_depth: float | None = None,
 ) -> SyntheticShot:
     """A set of points 3 to 12 m away in front of a 50-degree HD camera that moves as told.
 
     noise_px: standard deviation of each tracked coordinate; outlier_ratio: part of the observations moved by 10 to 40
     px; depth_error: relative error of the prior, fixed to the point, as a network's is; depth_flicker: relative error
     common to all of a frame; depth_unit: prior depth is true depth divided by it; track_length: frames a track lasts
-    before the tracker loses it (None: the whole shot).
+    before the tracker loses it (None: the whole shot); path_over_depth: largest distance between two camera
+    centres over the median depth of the points (None: the motion's own).
     """
     base = Camera.from_fov_deg(50.0, 1920, 1080)
     cams_from_world, zoom = _move(motion, num_frames, rng)
     camera = base if motion != "zoom" else base.with_focal_length(base.focal_length * zoom[:, None])
     points = _scatter(base, num_tracks, rng)
+    if path_over_depth is not None:
+        centers = cams_from_world.centers_in_world
+        extent = np.linalg.norm(centers[:, None] - centers[None], axis=-1).max()
+        part = path_over_depth * float(np.median(points[:, 2])) / extent
+        cams_from_world = Rigid3(cams_from_world.rotation, part * cams_from_world.translation)
     frame, track = (a.ravel() for a in np.meshgrid(np.arange(num_frames), np.arange(num_tracks)))
     if track_length is not None:
         birth = rng.integers(-track_length // 2, max(num_frames - track_length // 2, 1), num_tracks)
