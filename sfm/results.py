@@ -213,7 +213,8 @@ def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, An
 
 def _per_frame(reconstruction: Reconstruction, shot: Shot) -> list[dict[str, Any]]:
     count = len(shot.frame_numbers)
-    used = reconstruction.tracks.frame[reconstruction.inliers]
+    frame, held = reconstruction.tracks.frame, reconstruction.support == Support.PRIOR
+    used = reconstruction.inliers
     columns = {
         "frame": shot.frame_numbers,
         "name": shot.frame_names,
@@ -221,7 +222,8 @@ def _per_frame(reconstruction: Reconstruction, shot: Shot) -> list[dict[str, Any
         "focal_px": np.broadcast_to(reconstruction.camera.focal_length[..., 0], count),
         "rms_px": reconstruction.frame_rms_px(),
         "depth_scale": reconstruction.depth_scale,
-        "tracks": np.bincount(used, minlength=count),
+        "tracks": np.bincount(frame[used], minlength=count),
+        "held_by_prior": np.bincount(frame[used & held[reconstruction.tracks.track]], minlength=count),
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

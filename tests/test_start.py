@@ -7,12 +7,13 @@ from sfm.errors import NotEnoughTracksError
 from sfm.geometry import Sim3
 from sfm.initialize import InitializeOptions
 from sfm.mapping import MappingOptions
-from sfm.pipeline import reconstruct_tracks
+from sfm.pipeline import reconstruct, reconstruct_tracks
 from sfm.prior_alignment import Agreement
 from sfm.scene import DepthPriors
 from sfm.start import start
 from sfm.synthetic import make_shot
 from sfm.verdict import Verdict
+from sfm.video import Video
 
 SMALL = {"num_frames": 16, "num_tracks": 150, "noise_px": 0.3}
 
@@ -60,3 +61,26 @@ def test_nothing_to_start_from(rng):
     nothing = _priors(shot, np.full(len(shot.tracks), np.nan))
     with pytest.raises(NotEnoughTracksError, match="known depth"):
         _start(shot, nothing)
+
+
+class Seer:
+    """A depth model that also sees the lens."""
+
+    kind, sigma, name = "depth", 0.3, "seer"
+
+    def __init__(self, field_of_view_deg: float):
+        self.field_of_view_deg = field_of_view_deg
+
+    def maps(self, video):
+        return iter([np.full((27, 48), 5.0)] * len(video))
+
+
+@pytest.mark.parametrize(("seen", "found"), [(32.0, 32.0), (float("nan"), 50.0)])
+def test_the_lens_the_network_saw_is_where_an_unknown_one_starts(rng, seen, found):
+    """A camera that stands still cannot tell its lens: it stays where it started."""
+    shot = make_shot("static", rng=rng, num_frames=6, num_tracks=120, noise_px=0.2)
+    video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 6)
+    solved, _, _ = reconstruct(video, Seer(seen), tracks=shot.tracks)
+    assert float(solved.camera.horizontal_fov_deg) == pytest.approx(found, abs=1e-6)
+    given, _, _ = reconstruct(video, Seer(seen), shot.camera, tracks=shot.tracks)
+    assert float(given.camera.horizontal_fov_deg) == pytest.approx(50.0, abs=1e-6)

@@ -19,6 +19,7 @@ class BundleAdjustmentOptions:
     depth_loss: LossName = "cauchy"
     depth_knee: float = 2.0  # in sigmas
     frame_scale_sigma: float = 0.1  # how far a frame's log depth scale strays from the shot's
+    frame_scale_step: float = 0.1  # and from the frame before
     refine_focal: bool = False  # one factor on the focal length of the whole shot
     focal_sigma: float = 0.3  # of log focal length, around the start
     refine_translation: bool = True  # false: camera centres stay where they are

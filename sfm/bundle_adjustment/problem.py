@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.errors import NoSolutionError
@@ -278,7 +278,7 @@ class ShotEvaluation:
         return _columns(np.swapaxes(self.problem.anchor_R, 1, 2) @ basis)
 
     def prior(self) -> tuple[np.ndarray, csr_array]:
-        """Log scales and zooms of the frames around zero, log focal length around its start."""
+        """Log scales and zooms of the frames around zero, log focal length around its start, steps of the log scale."""
         problem, options = self.problem, self.problem.options
         k, size = problem.kept_size, problem.num_kept * problem.kept_size
         sigmas = [options.frame_scale_sigma] * problem.with_depth + [options.zoom_sigma] * options.zoom
@@ -287,7 +287,18 @@ class ShotEvaluation:
         sigma = np.r_[np.repeat(sigmas, problem.num_kept), np.full(len(self.shared), options.focal_sigma)]
         values = np.r_[self.kept[:, 6:].T.ravel(), self.shared]
         J = csr_array((1 / sigma, (np.arange(len(columns)), columns)), (len(columns), size + len(self.shared)))
-        return values / sigma, J
+        if not problem.with_depth or problem.num_kept < 2:
+            return values / sigma, J
+        steps, J_steps = self._scale_steps(own[0], size + len(self.shared))
+        return np.r_[values / sigma, steps], csr_array(vstack([J, J_steps]))
+
+    def _scale_steps(self, columns: np.ndarray, width: int) -> tuple[np.ndarray, csr_array]:
+        """A random walk: the log scale changes from frame to frame by little, over a gap by its root more."""
+        problem = self.problem
+        sigma = problem.options.frame_scale_step * np.sqrt(np.diff(problem.frames))
+        rows = np.arange(len(sigma))
+        entries = np.r_[1 / sigma, -1 / sigma], (np.r_[rows, rows], np.r_[columns[1:], columns[:-1]])
+        return np.diff(self.kept[:, problem.log_scale]) / sigma, csr_array(entries, (len(sigma), width))
 
 
 def _columns(matrices: np.ndarray) -> np.ndarray:
