@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -41,7 +42,9 @@ def diagnosis() -> tuple[list[str], bool]:
         have = ", ".join(f"{package} {_installed(package)}" for package in packages if package not in missing)
         lines.append(f"[{extra}] {gives}: {'installed' if not missing else 'missing ' + ', '.join(missing)}")
         lines += [f"  {have}"] if have else []
-        lines += [f"  pip install 'sfm[{extra}]' installs it"] if missing else []
+        lines += [f"  {sys.executable} -m pip install {' '.join(missing)}"] if missing else []
+        fault = _import_fault("open3d") if extra == "view" and not missing else ""
+        lines += [f"  {fault}"] if fault else []
     lines.append(_movies())
     return lines, healthy
 

@@ -10,6 +10,8 @@ Every message is one line that says what, where and what to do. Partial results 
 an unregistered frame is a mask in the `Reconstruction`.
 """
 
+import sys
+
 
 class SfmError(Exception):
     """Base of every exception raised on purpose; `exit_code` is what the command line returns for it."""
@@ -35,7 +37,9 @@ class MissingDependencyError(SfmError):
     exit_code = 2
 
     def __init__(self, package: str, extra: str, purpose: str):
-        super().__init__(f"{purpose} needs {package}: pip install 'sfm[{extra}]'")
+        # by package, not as sfm[extra]: the package index has another project of that name
+        wanted = " ".join(package.replace(",", " ").replace(" and ", " ").split())
+        super().__init__(f"{purpose} needs {package}, of the extra [{extra}]: {sys.executable} -m pip install {wanted}")
 
 
 class NotEnoughTracksError(SfmError):

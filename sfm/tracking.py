@@ -321,10 +321,11 @@ class _Tracker:
         frame, track, xy, split = (np.concatenate(values) for values in recorded)
         colors = np.concatenate(self.recorder.colors)
         length = np.bincount(track, minlength=self.count)
-        long_enough = length >= self.options.min_length
+        min_length = min(self.options.min_length, len(self.video))
+        long_enough = length >= min_length
         if long_enough.sum() < 8:
             raise NotEnoughTracksError(
-                f"only {long_enough.sum()} tracks in frames {numbers[0]}-{numbers[-1]} last {self.options.min_length}"
+                f"only {long_enough.sum()} tracks in frames {numbers[0]}-{numbers[-1]} last {min_length}"
                 " frames; at least 8 are needed: the shot is black, out of focus or has no texture"
             )
         split = np.bincount(track, split, self.count) / np.maximum(length, 1)

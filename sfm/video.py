@@ -7,6 +7,7 @@ damaged frame without a word; nothing here can tell.
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -209,6 +210,8 @@ def _select(source: Footage, options: VideoOptions) -> tuple[list[int], list[int
     if options.frames is not None:
         text = options.frames.strip()
         text = f"{first}{text}" if text.startswith("-") else f"{text}{last}" if text.endswith("-") else text
+        if any(int(low) > int(high) for low, high in re.findall(r"(\d+)-(\d+)", text)):
+            raise InputError(f"frames {options.frames}: runs backwards; expected plate numbers such as 1001-1072")
         try:
             asked = {int(frame) for frame in fileseq.FrameSet(text)}
         except (fileseq.FileSeqException, ValueError) as error:

@@ -186,7 +186,7 @@ def test_doctor_says_what_an_extra_would_give(sfm, monkeypatch):
     code, said, _ = sfm("doctor")
     assert code == 1
     assert "cannot be imported" in said
-    assert "a window: missing no-such-package" in said and "pip install 'sfm[view]'" in said
+    assert "a window: missing no-such-package" in said and "-m pip install no-such-package" in said
 
 
 # the lens

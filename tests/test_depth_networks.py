@@ -343,10 +343,14 @@ def test_networks_without_their_packages(saved, monkeypatch, tmp_path):
     (tmp_path / "net.tflite").write_bytes(b"")
     (tmp_path / "net.pt").write_bytes(b"")
     for package, spec, pip in (
-        ("transformers", saved / "dpt", r"torch, transformers and pillow: pip install 'sfm\[depth\]'"),
-        ("onnxruntime", tmp_path / "net.onnx", r"onnxruntime: pip install 'sfm\[depth\]'"),
-        ("kornia", tmp_path / "net.pt", r"torch and kornia: pip install 'sfm\[depth\]'"),
-        ("ai_edge_litert.interpreter", tmp_path / "net.tflite", r"ai-edge-litert: pip install 'sfm\[tflite\]'"),
+        ("transformers", saved / "dpt", r"of the extra \[depth\]: .* -m pip install torch transformers pillow"),
+        ("onnxruntime", tmp_path / "net.onnx", r"of the extra \[depth\]: .* -m pip install onnxruntime"),
+        ("kornia", tmp_path / "net.pt", r"of the extra \[depth\]: .* -m pip install torch kornia"),
+        ("ai_edge_litert.interpreter", tmp_path / "net.tflite", r"\[tflite\]: .* -m pip install ai-edge-litert"),
+            "ai_edge_litert.interpreter",
+            tmp_path / "net.tflite",
+            r"of the extra \[tflite\]: .* -m pip install ai-edge-litert",
+        ),
     ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)

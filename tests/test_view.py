@@ -286,7 +286,7 @@ def test_show_without_a_display_is_one_line(rng, monkeypatch):
 def test_without_open3d_it_says_how_to_get_it(rng, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "open3d", None)
     reconstruction, shot = solve(make_shot("dolly", rng=rng, num_frames=3), rng)
-    with pytest.raises(MissingDependencyError, match=r"needs open3d: pip install 'sfm\[view\]'"):
+    with pytest.raises(MissingDependencyError, match=r"needs open3d, of the extra \[view\]: .* -m pip install open3d"):
         screenshot(reconstruction, shot, tmp_path / "s.png")
 
 

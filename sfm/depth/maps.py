@@ -160,7 +160,13 @@ def _match_format(files: list[Path], shot: Shot) -> list[Path | None]:
     if shot.is_movie and 0 in by_number:
         logger.warning(f"{by_number[0].parent}: maps count from 0, the movie from 1: map 0 is taken for frame 1")
         first = 1
-    return [by_number.get(int(number) - first) for number in shot.frame_numbers]
+    found = [by_number.get(int(number) - first) for number in shot.frame_numbers]
+    if any(found) and shot.is_movie and len(files) != len(shot.frame_numbers):
+        logger.warning(
+            f"{files[0].parent}: {len(files)} depth maps ({files[0].name} ...) for {len(found)} frames, told apart by"
+            " number alone: are they of this clip?"
+        )
+    return found
 
 
 def _array_name(path: Path, names: list[str]) -> str:
