@@ -347,10 +347,6 @@ def test_networks_without_their_packages(saved, monkeypatch, tmp_path):
         ("onnxruntime", tmp_path / "net.onnx", r"of the extra \[depth\]: .* -m pip install onnxruntime"),
         ("kornia", tmp_path / "net.pt", r"of the extra \[depth\]: .* -m pip install torch kornia"),
         ("ai_edge_litert.interpreter", tmp_path / "net.tflite", r"\[tflite\]: .* -m pip install ai-edge-litert"),
-            "ai_edge_litert.interpreter",
-            tmp_path / "net.tflite",
-            r"of the extra \[tflite\]: .* -m pip install ai-edge-litert",
-        ),
     ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
