@@ -132,3 +132,10 @@ def download(name: str, folder: Path | None) -> Path:
     from sfm.depth import hugging_face
 
     return hugging_face.download(name, known(name), folder or hugging_face.models_folder() / name)
+
+
+def with_depth_asked_for(given: dict[str, Any], depth: str) -> dict[str, Any]:
+    """Own tracks that hold depth, when --depth is given too: `none` leaves it out, anything else is one too many."""
+    if depth != "none":
+        raise UsageError(f"--depth {depth}: the tracks hold depth already; give --depth none, or tracks without depth")
+    return {name: value for name, value in given.items() if name != "depth"}

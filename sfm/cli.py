@@ -177,6 +177,8 @@ def reconstruct(
         video = open_video(clip, VideoOptions(frames, step, fps))
         lens = arguments.lens(video.shot, camera, focal_px, focal_mm, sensor_mm)
         given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
+        if "depth" in given and depth != "auto":
+            given = arguments.with_depth_asked_for(given, depth)
         if "depth" not in given:
             kept = None if no_cache else console.pace(progress)
             given["depth"] = arguments.depth_model(depth, depth_kind.value if depth_kind else None, video, kept)

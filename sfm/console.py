@@ -262,7 +262,7 @@ def _prior(solve: dict[str, Any]) -> str:
         return "none: the scale is arbitrary and distances rest on parallax alone"
     model = solve["options"].get("depth_model")
     name = f"{model['name']}: " if model else ""
-    if prior["agreement"] == "contradicts":
+    if prior["agreement"] == "contradicts" and not prior["weight"]:
         return f"{name}contradicts the geometry, and was left out of the solve"
     if not prior["weight"]:
         return f"{name}started the solve, then was left out of it (weight 0)"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,10 +25,11 @@ def replacing(target: str | Path) -> Iterator[Path]:
     ...     _ = path.write_text("hello")
     """
     target = Path(target)
-    temporary = target.with_name(target.name + ".tmp")
+    # of its own name: two runs may write the same place, and the last one counts
+    own = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = target.with_name(f"{target.name}.{own}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
         yield temporary
         _swap(temporary, target)
     except OSError as error:
@@ -61,8 +63,7 @@ def _swap(temporary: Path, target: Path) -> None:
     if not target.is_dir():
         temporary.replace(target)
         return
-    aside = target.with_name(target.name + ".old")
-    _remove(aside)
+    aside = target.with_name(f"{temporary.name}.old")
     target.rename(aside)
     try:
         temporary.rename(target)

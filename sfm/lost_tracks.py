@@ -81,6 +81,8 @@ class LostTracks:
 
     def lose(self, ids: np.ndarray, patches: Patches) -> None:
         """Remember tracks that ended."""
+        if not len(ids):
+            return
         self._ids = np.concatenate([self._ids, ids])[-self.options.max_tracks :]
         self._patches = self._patches.joined(patches)[slice(-self.options.max_tracks, None)]
 

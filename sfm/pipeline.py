@@ -14,7 +14,7 @@ import numpy as np
 from sfm.bundle_adjustment import AdjustmentReport, adjust
 from sfm.depth import DepthKind, DepthModel, DepthOptions, load, sample_depth
 from sfm.depth.model import field_of_view_deg
-from sfm.errors import NoSolutionError, UsageError
+from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
 from sfm.initialize import InitializeOptions, initialize
@@ -23,9 +23,9 @@ from sfm.mapping import MappingOptions, extend
 from sfm.motion import Motion, MotionEvidence, MotionOptions, classify_motion, held_still, without_translation
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.prior_alignment import Agreement, in_unit_of
-from sfm.prior_weight import PriorWeight, PriorWeightOptions, weigh_prior
+from sfm.prior_weight import PriorWeight, PriorWeightOptions, unchecked_prior, weigh_prior
 from sfm.scene import DepthPriors, Reconstruction, Tracks
-from sfm.start import costs_less, settled, start
+from sfm.start import StartOptions, costs_less, settled, start
 from sfm.tracking import TrackingOptions, load_masks, track_points
 from sfm.verdict import Verdict, VerdictOptions, judge
 from sfm.video import Shot, Video, VideoOptions, open_video
@@ -45,6 +45,7 @@ class Options:
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
     initialize: InitializeOptions = field(default_factory=InitializeOptions)
+    start: StartOptions = field(default_factory=StartOptions)
     mapping: MappingOptions | None = None  # None: by where the tracks come from
     motion: MotionOptions = field(default_factory=MotionOptions)
     prior_weight: PriorWeightOptions = field(default_factory=PriorWeightOptions)
@@ -159,28 +160,21 @@ def _solve(
     tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
     pinhole, noise, from_prior = lens.without_distortion(), None, True
     if prior_given:
-        seed, noise, from_prior = start(ideal, priors, pinhole, options.initialize, mapping)
+        seed, noise, from_prior = start(ideal, priors, pinhole, options.initialize, mapping, options.start)
     else:
         seed = initialize(ideal, priors, pinhole, options.initialize)
     found = _map(seed, noise, priors if from_prior else DepthPriors.constant(tracks), priors, options, tell)
     if prior_given and from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
-        # a prior that is no help must not have decided where the solve ended up
-        flat = DepthPriors.constant(tracks)
-        other = _map(initialize(ideal, flat, pinhole, options.initialize), None, flat, priors, options, tell)
-        if costs_less(settled(other.grown, other.noise), settled(found.grown, found.noise), other.noise):
-            found = other
+        found = _or_without(found, ideal, pinhole, priors, options, tell)
     grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
-    if motion.motion in (Motion.NODAL, Motion.STATIC) and options.prior_weight.weight is None:
-        # without parallax the tracks say nothing of depth, so the prior cannot contradict them
-        weight = replace(weight, weight=max(1.0, weight.weight), agreement=Agreement.UNCHECKED)
     solved, adjustment = _last_adjustment(grown, priors, noise, motion, weight, refine_focal, options)
     solved = _finish(solved, priors, tracks, lens, weight, options)
+    solved = solved if prior_given else replace(solved, depth_sigma=float("nan"))
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
     )
     verdict, reasons = judge(
-        solved, motion, not refine_focal, prior_given, weight.agreement, adjustment.status is Status.CONVERGED,
-        options.verdict,
+        solved, motion, focal_given, prior_given, weight, adjustment.status is Status.CONVERGED, options.verdict,
     )  # fmt: skip
     return solved, SolveReport(verdict, reasons, motion, noise, weight, adjustment, focal_given, prior_given)
 
@@ -209,8 +203,28 @@ def _map(
     tell("adjusting", 0.0, "what kind of shot is it")
     motion = classify_motion(grown, mapped_with, noise, options.motion)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
-    priors, weight = weigh_prior(in_unit_of(grown, priors), priors, noise, options.prior_weight)
+    grown = in_unit_of(grown, priors)
+    if motion.motion in (Motion.NODAL, Motion.STATIC):
+        # without parallax the tracks say nothing of depth: they can neither bend the prior nor contradict it
+        return _Mapped(grown, noise, motion, priors, unchecked_prior(grown, priors, options.prior_weight))
+    priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
     return _Mapped(in_unit_of(grown, priors), noise, motion, priors, weight)
+
+
+def _or_without(
+    found: _Mapped, tracks: Tracks, camera: Camera, priors: DepthPriors, options: Options, tell: Progress
+) -> _Mapped:
+    """A prior that is no help must not have decided where the solve ended up: mapped without it, if that costs less."""
+    flat = DepthPriors.constant(tracks)
+    try:
+        other = _map(initialize(tracks, flat, camera, options.initialize), None, flat, priors, options, tell)
+    except (NotEnoughTracksError, NoSolutionError):
+        return found
+    better = costs_less(
+        settled(other.grown, other.noise, options.start), settled(found.grown, found.noise, options.start), other.noise,
+        options.start,
+    )  # fmt: skip
+    return other if better else found
 
 
 def _with_lens_of(model: DepthModel, options: Options) -> Options:
@@ -257,7 +271,7 @@ def _last_adjustment(
     )
     if motion.motion is Motion.NODAL:
         held = replace(settings, refine_translation=False)
-        if motion.zoom:
+        if motion.zoom and not grown.camera.batch:  # a zoom that was given is not refined
             held = replace(held, zoom=True, refine_focal=False)
         return adjust(without_translation(grown), priors, held)
     if motion.motion is Motion.STATIC:

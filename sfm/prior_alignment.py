@@ -54,11 +54,6 @@ class Alignment:
     exponent: float = 1.0
     correlation: float = float("nan")
 
-    @property
-    def measured(self) -> bool:
-        """Whether parallax checked the prior; else sigma is its own claim."""
-        return self.agreement is not Agreement.UNCHECKED
-
 
 def align(
     scene: Reconstruction, priors: DepthPriors, options: AlignmentOptions = AlignmentOptions()
@@ -75,7 +70,8 @@ def align(
         return priors, Alignment(Agreement.UNCHECKED, claimed, float(min(seen, options.assumed_measurements)))
     offset = _best_offset(points) if priors.free_shift else 0.0
     if offset:
-        priors = _with_offset(priors, offset)
+        # found in the scene's unit, applied in the prior's
+        priors = _with_offset(priors, offset * points.unit)
         points = replace(points, log_prior=-np.log(np.maximum(np.exp(-points.log_prior) + offset, 1e-12)))
     exponent, sigma, measurements = _errors(points, options, scene)
     correlation, doubt = _rank_correlation(points, scene)
@@ -121,6 +117,7 @@ class _Points:
     log_z: np.ndarray
     log_prior: np.ndarray
     xy: np.ndarray
+    unit: float  # what the prior's depth was multiplied by, if by one number
 
 
 def _points_with_prior(scene: Reconstruction, priors: DepthPriors) -> int:
@@ -142,9 +139,10 @@ def _compared(scene: Reconstruction, priors: DepthPriors, max_sigma: float) -> _
     count = np.bincount(track)
     # by the scale each frame's map was found to have, but that scale means nothing before an offset is known
     scale = scene.depth_scale[tracks.frame[rows]]
-    log_prior = np.log(priors.depth[rows] * (np.median(scale) if priors.free_shift else scale))
+    unit = float(np.median(scale))
+    log_prior = np.log(priors.depth[rows] * (unit if priors.free_shift else scale))
     mean = [np.bincount(track, values) / count for values in (np.log(z), log_prior, *tracks.xy[rows].T)]
-    return _Points(mean[0], mean[1], np.stack(mean[2:], axis=1))
+    return _Points(mean[0], mean[1], np.stack(mean[2:], axis=1), unit)
 
 
 def _errors(points: _Points, options: AlignmentOptions, scene: Reconstruction) -> tuple[float, float, float]:

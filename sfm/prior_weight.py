@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PriorWeightOptions:
-    """The weights tried. Weight 1: every point's depth is one independent measurement of the sigma the prior claims."""
+    """The weights tried. Weight 1: every point's depth is one independent measurement with the sigma the shot shows."""
 
     weight: float | None = None  # fixed by the user; None: estimated
     ladder: tuple[float, ...] = (0.01, 0.1, 0.3, 1.0)  # parts of the information the prior really has, weakest first
@@ -43,6 +43,16 @@ class PriorWeight:
     agreement: Agreement = Agreement.UNCHECKED  # what parallax says of the prior; unchecked: depth_sigma is its claim
     exponent: float = 1.0  # power of the prior's depth that fits the shot
     evidence: tuple[tuple[float, float, float], ...] = ()
+
+
+def unchecked_prior(scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions) -> PriorWeight:
+    """The prior at its word: for a camera that turns or stands still, whose tracks say nothing of depth."""
+    known, points = np.isfinite(priors.depth).any(), float(scene.has_point.sum())
+    if options.weight == 0 or not known:
+        return PriorWeight(0.0, float("nan"), 0.0, 1.0)
+    measurements = min(points, float(options.alignment.assumed_measurements))
+    weight = 1.0 if options.weight is None else options.weight
+    return PriorWeight(weight, float(np.nanmedian(priors.sigma)), measurements, 1.0)
 
 
 def weigh_prior(

@@ -6,7 +6,7 @@ itself turned inside out must not decide.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -63,7 +63,10 @@ def start(
         return given.scene, given.noise, True
     # cheaper alone says little (a camera that only turns fits noise better from anywhere): the geometry must also know
     # its depths, and know them otherwise than the prior
-    contradicted = align(flat.settled, priors)[1].agreement is Agreement.CONTRADICTS
+    by_tracks = replace(
+        flat.settled, depth_scale=np.ones(len(flat.settled.depth_scale))
+    )  # its own are the flat prior's
+    contradicted = align(by_tracks, priors)[1].agreement is Agreement.CONTRADICTS
     better = flat if contradicted else given
     return better.scene, better.noise, not contradicted
 

@@ -19,8 +19,20 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), initializer=lambda: setattr(_here, "working", True))
 
 
+def _forget_threads() -> None:
+    """A forked child has none of its parent's threads, and would wait for them for ever."""
+    _pool.cache_clear()
+    _here.working = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Map over the items in all threads, results in order. Called from one of these threads it works by itself.
+
+    Limit: solves held to one BLAS thread that overlap in a caller's own threads may leave BLAS there.
 
     >>> in_threads(lambda n: sum(in_threads(lambda k: k * k, range(n))), [2, 3])
     [1, 5]

@@ -11,6 +11,7 @@ import numpy as np
 
 from sfm.motion import Motion, MotionEvidence
 from sfm.prior_alignment import Agreement
+from sfm.prior_weight import PriorWeight
 from sfm.scene import Reconstruction
 
 
@@ -40,13 +41,13 @@ def judge(
     motion: MotionEvidence,
     focal_given: bool,
     prior_given: bool,
-    agreement: Agreement,
+    prior: PriorWeight,
     converged: bool,
     options: VerdictOptions = VerdictOptions(),
 ) -> tuple[Verdict, list[str]]:
     """The verdict and why. PASS needs every check to hold; a FAIL reason outweighs all else.
 
-    agreement: what parallax says of the prior; converged: the last adjustment did not stop at its limit.
+    prior: its weight, and what parallax says of it; converged: the last adjustment did not stop at its limit.
     """
     to_hd = 1920 / reconstruction.camera.width
     fail, review = [], []
@@ -72,28 +73,31 @@ def judge(
         review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
     if not converged:
         review.append("the last adjustment stopped before it converged")
-    review += _unknowns(motion, focal_given, prior_given, agreement)
+    review += _unknowns(motion, focal_given, prior_given, prior)
     if fail:
         return Verdict.FAIL, fail + review
     return (Verdict.REVIEW, review) if review else (Verdict.PASS, [f"RMS {rms:.2f} px (HD), every frame has a camera"])
 
 
-def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, agreement: Agreement) -> list[str]:
+def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, prior: PriorWeight) -> list[str]:
     """What no residual shows."""
     reasons = []
     if not focal_given:
         reasons.append("the focal length was not given; it is estimated from the tracks and unchecked")
-    if motion.motion is Motion.SMALL_PARALLAX and not prior_given:
-        reasons.append("little parallax and no depth prior: the depth of the scene is weakly known")
+    helps = prior_given and prior.agreement not in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING)
+    if motion.motion is Motion.SMALL_PARALLAX and not helps:
+        prior_text = "a depth prior that is no help" if prior_given else "no depth prior"
+        reasons.append(f"little parallax and {prior_text}: the depth of the scene is weakly known")
     if motion.motion in (Motion.NODAL, Motion.STATIC):
         what = "only turns" if motion.motion is Motion.NODAL else "does not move"
         if not prior_given:
             reasons.append(f"the camera {what} and there is no depth prior: the depth of the points is unknown")
-        elif agreement is Agreement.UNCHECKED:
+        elif prior.agreement is Agreement.UNCHECKED:
             reasons.append(f"the camera {what}: the depth of the points is the prior's, and no parallax checks it")
-    if agreement is Agreement.CONTRADICTS:
+    if prior.agreement is Agreement.CONTRADICTS:
+        what = "used because its weight was given" if prior.weight else "left out"
         reasons.append(
-            "the depth prior contradicts the geometry and was left out: is it of this shot, and depth or disparity?"
+            f"the depth prior contradicts the geometry and was {what}: is it of this shot, and depth or disparity?"
         )
     if focal_given and np.isfinite(motion.preferred_focal_px):
         reasons.append(f"the tracks prefer a focal length of {motion.preferred_focal_px:.0f} px to the one given")

@@ -10,11 +10,14 @@ from sfm.initialize import initialize
 from sfm.mapping import extend
 from sfm.motion import Motion, MotionEvidence, classify_motion, held_still, without_translation
 from sfm.prior_alignment import Agreement
+from sfm.prior_weight import PriorWeight
 from sfm.synthetic import make_shot
 from sfm.verdict import Verdict, judge
 
 SMALL = {"num_frames": 12, "num_tracks": 120}
 FREE = MotionEvidence(Motion.LARGE_PARALLAX, False, {}, 10.0)
+SMALL_PARALLAX = replace(FREE, motion=Motion.SMALL_PARALLAX)
+GOOD = Agreement.AGREES
 
 
 @pytest.mark.parametrize("motion", ["pan", "static", "dolly"])
@@ -46,12 +49,15 @@ def test_a_camera_held_still(rng):
     assert np.ptp(still.cams_from_world.rotation[still.registered], axis=0).max() == 0
 
 
-def _judged(rng, noise_px=0.2, lost=(), motion=FREE, focal_given=True, prior_given=True, inliers=None):
+def _judged(
+    rng, *, noise_px=0.2, lost=(), motion=FREE, focal_given=True, prior_given=True, inliers=None, agreement=GOOD
+):
     shot = make_shot("orbit", rng=rng, noise_px=noise_px, **SMALL)
     scene, _ = solve(shot, rng, error=0.0, lost=lost)
     if inliers is not None:
         scene = replace(scene, inliers=scene.inliers & (rng.random(len(shot.tracks)) < inliers))
-    return judge(scene, motion, focal_given, prior_given, Agreement.AGREES, converged=True)
+    prior = PriorWeight(1.0, 0.2, 30.0, 1.0, agreement)
+    return judge(scene, motion, focal_given, prior_given, prior, converged=True)
 
 
 def test_a_good_solve_passes(rng):
@@ -73,6 +79,8 @@ def test_a_good_solve_passes(rng):
         ({"motion": replace(FREE, motion=Motion.STATIC), "prior_given": False}, Verdict.REVIEW, "does not move"),
         ({"motion": replace(FREE, motion=Motion.SMALL_PARALLAX), "prior_given": False}, Verdict.REVIEW, "weakly known"),
         ({"motion": replace(FREE, zoom=True)}, Verdict.REVIEW, "zoom"),
+        ({"motion": SMALL_PARALLAX, "agreement": Agreement.SAYS_NOTHING}, Verdict.REVIEW, "prior that is no help"),
+        ({"agreement": Agreement.CONTRADICTS}, Verdict.REVIEW, "contradicts the geometry and was used"),
     ],
 )
 def test_what_keeps_a_solve_from_passing(rng, case, expected, reason):

@@ -5,8 +5,8 @@ import pytest
 
 from sfm.errors import NotEnoughTracksError
 from sfm.geometry import Sim3
-from sfm.initialize import InitializeOptions
-from sfm.mapping import MappingOptions
+from sfm.initialize import InitializeOptions, initialize
+from sfm.mapping import MappingOptions, map_keyframes
 from sfm.pipeline import reconstruct, reconstruct_tracks
 from sfm.prior_alignment import Agreement
 from sfm.scene import DepthPriors
@@ -84,3 +84,41 @@ def test_the_lens_the_network_saw_is_where_an_unknown_one_starts(rng, seen, foun
     assert float(solved.camera.horizontal_fov_deg) == pytest.approx(found, rel=0.02)
     given, _, _ = reconstruct(video, Seer(seen), shot.camera, tracks=shot.tracks)
     assert float(given.camera.horizontal_fov_deg) == pytest.approx(50.0, abs=1e-6)
+
+
+def test_a_camera_that_only_turns_cannot_bend_its_prior():
+    """Noise must not be taken for depth: exact affine disparity keeps its offset, and its sigma is its own claim."""
+    for seed in range(3):
+        shot = make_shot("pan", rng=np.random.default_rng(seed), num_frames=16, num_tracks=150, noise_px=0.5)
+        priors = DepthPriors(shot.priors.depth, np.full(len(shot.tracks), 0.3), free_shift=True)
+        solved, report = reconstruct_tracks(shot.tracks, priors, shot.camera)
+        assert report.prior_weight.agreement is Agreement.UNCHECKED
+        assert report.prior_weight.depth_sigma == pytest.approx(0.3)
+        known = solved.has_point
+        error = np.log(np.linalg.norm(solved.points[known], axis=1) / np.linalg.norm(shot.points[known], axis=1))
+        assert np.std(error) < 0.05
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_useless_prior_must_not_have_decided_where_the_solve_ended(monkeypatch, fails):
+    """The start is made to believe noise: what contradicts in the end is mapped again without it, if that works."""
+    rng = np.random.default_rng(3)
+    shot = make_shot("handheld", rng=rng, num_tracks=300, num_frames=24, noise_px=0.3)
+    noise_prior = _priors(shot, 6 * np.exp(0.5 * rng.standard_normal(len(shot.tracks))))
+    compared = []
+
+    def gullible(tracks, priors, camera, initialize_options, mapping, options=None):
+        scene, noise = map_keyframes(initialize(tracks, priors, camera, initialize_options), priors, mapping)
+        return scene, noise, True
+
+    def hopeless(*args):
+        raise NotEnoughTracksError("known depth")
+
+    monkeypatch.setattr("sfm.pipeline.start", gullible)
+    monkeypatch.setattr("sfm.pipeline.costs_less", lambda *scenes: not compared.append(scenes))
+    if fails:
+        monkeypatch.setattr("sfm.pipeline.initialize", hopeless)
+    solved, report = reconstruct_tracks(shot.tracks, noise_prior, shot.camera)
+    assert len(compared) == (0 if fails else 1)
+    assert _position_error(solved, shot) < 0.05
+    assert report.prior_weight.agreement is Agreement.CONTRADICTS
