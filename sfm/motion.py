@@ -50,9 +50,9 @@ class MotionOptions:
 class MotionEvidence:
     """The verdict and the numbers behind it.
 
-    criterion: BIC of each model, lower is better; parallax_deg: median over the tracks of the free solve; zoom: the
-    focal length changes during the shot; preferred_focal_px: what the tracks would rather have than the focal length
-    given, NaN when they do not mind it.
+    criterion: BIC of each model, lower is better, that of `free` with an Occam factor for its depths; parallax_deg:
+    median over the tracks of the free solve; zoom: the focal length changes during the shot; preferred_focal_px: what
+    the tracks would rather have than the focal length given, NaN when they do not mind it.
     """
 
     motion: Motion

@@ -8,9 +8,18 @@ from solved import solve
 
 from sfm.initialize import initialize
 from sfm.mapping import extend
-from sfm.motion import Motion, MotionEvidence, classify_motion, held_still, without_translation
+from sfm.motion import (
+    FREE_DEPTH_WEIGHT,
+    Motion,
+    MotionEvidence,
+    _price_of_depths,
+    classify_motion,
+    held_still,
+    without_translation,
+)
 from sfm.prior_alignment import Agreement
 from sfm.prior_weight import PriorWeight
+from sfm.scene import DepthPriors
 from sfm.synthetic import make_shot
 from sfm.verdict import Verdict, judge
 
@@ -96,3 +105,23 @@ def test_frame_rms(rng):
     assert np.isnan(rms[2])
     rows = scene.inliers & (scene.tracks.frame == 5)
     assert rms[5] == pytest.approx(np.sqrt((scene.reprojection_errors()[rows] ** 2).mean()))
+
+
+def test_a_depth_nobody_measures_costs_nothing(rng):
+    """And one that the tracks know much better than the prior costs twice the log of how much better."""
+    shot = make_shot("orbit", rng=rng, **SMALL)
+    scene, _ = solve(shot, rng, error=0.0)
+    priors = DepthPriors(shot.priors.depth, np.full(len(shot.tracks), 0.2))
+    known = int(scene.has_point.sum())
+    price = {s: _price_of_depths(replace(scene, point_sigma=np.full(120, s)), priors) for s in (1e4, 0.01)}
+    assert price[1e4] == pytest.approx(0, abs=1e-3)
+    assert price[0.01] == pytest.approx(known * np.log1p(1e4 / (FREE_DEPTH_WEIGHT / 0.04)))
+
+
+def test_a_small_dolly_is_no_zoom():
+    shot = make_shot(
+        "dolly", rng=np.random.default_rng(100), num_frames=20, num_tracks=300, noise_px=0.3, path_over_depth=0.005
+    )
+    priors = DepthPriors(shot.priors.depth, np.full(len(shot.tracks), 0.2))
+    grown, noise = extend(initialize(shot.tracks, priors, shot.camera), priors)
+    assert classify_motion(grown, priors, noise).motion is Motion.SMALL_PARALLAX
