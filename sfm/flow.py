@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 MAX_FEATURES = 1000
+MAX_WIDTH = 540  # px of a picture in which features are looked for
 _MIN_MATCHES = 12
 
 
@@ -49,10 +50,15 @@ class Features:
 
     @classmethod
     def of(cls, gray: np.ndarray) -> "Features":
-        """The strongest features of a grey picture."""
-        keys, words = cv2.SIFT_create(MAX_FEATURES).detectAndCompute(gray, None)
+        """The strongest features of a grey picture; a large one is looked at smaller, for a guess needs no detail."""
+        shrink = max(1.0, gray.shape[1] / MAX_WIDTH)
+        small = (
+            cv2.resize(gray, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA) if shrink > 1 else gray
+        )
+        keys, words = cv2.SIFT_create(MAX_FEATURES).detectAndCompute(small, None)
         words = np.zeros((0, 128), np.float32) if words is None else words
-        return cls(np.array([key.pt for key in keys], np.float32).reshape(-1, 2), words, gray.shape[::-1])
+        xy = np.array([key.pt for key in keys], np.float32).reshape(-1, 2)
+        return cls((xy + 0.5) * np.float32(shrink) - 0.5, words, gray.shape[::-1])
 
 
 def homography(before: Features, after: Features) -> np.ndarray | None:

@@ -29,7 +29,7 @@ class StartOptions:
     """When the start without the prior is the better one."""
 
     min_gain: float = 0.05  # part of the cost of the prior's start by which the other must be lower
-    iterations: int = 20  # of the adjustments that are compared
+    iterations: int = 10  # of the adjustments that are compared
 
 
 def start(
@@ -73,7 +73,7 @@ def start(
 
 def settled(scene: Reconstruction, noise: TrackingNoise, options: StartOptions = StartOptions()) -> Reconstruction:
     """The scene as its tracks alone would have it."""
-    settings = noise.adjustment(depth_weight=0.0, max_iterations=options.iterations, cost_tolerance=1e-4)
+    settings = noise.adjustment(depth_weight=0.0, max_iterations=options.iterations, cost_tolerance=1e-3)
     return adjust(scene, None, settings)[0]
 
 
