@@ -176,6 +176,8 @@ def write(results: dict[str, dict[float, list[float]]]) -> None:
     lines = [
         "# How little the camera may move", "", (__doc__ or "").split("\n\n", 2)[2].strip(), "",
         f"`python benchmarks/small_baselines.py` on {machine}.", "",
+        "Below 0.005 the parallax of these shots is itself a px or two, so that a camera said to turn only passes too.",
+        "",
         f"Shots solved (slide below {MAX_SLIDE_PX:g} px) and median slide, px; columns: path over depth.", "",
         "| | " + " | ".join(f"{b:g}" for b in BASELINES) + " |", "|---" * (len(BASELINES) + 1) + "|",
     ]  # fmt: skip
