@@ -174,7 +174,7 @@ def _rank_correlation(points: _Points, scene: Reconstruction) -> tuple[float, fl
     together = min(_share(values, points.xy, *size) for values in (points.log_prior, points.log_z))
     # Spearman's; scipy.stats takes longer to import than a small shot to map
     ranks = [np.argsort(np.argsort(values)) for values in (points.log_prior, points.log_z)]
-    correlation = float(np.asarray(np.corrcoef(*ranks))[0, 1])
+    correlation = float(np.asarray(np.corrcoef(ranks[0], ranks[1]))[0, 1])
     return correlation, float(np.sqrt(together / len(points.log_z)))
 
 
