@@ -160,8 +160,7 @@ def reconstruct(
     debug: Annotated[bool, _option(RUN, "Say everything; errors with a traceback.", "--debug")] = False,
 ) -> None:
     """Solve a shot: cameras and points from a clip."""
-    if quiet + verbose + debug > 1:
-        raise UsageError("--quiet, --verbose and --debug: choose one")
+    _check_loudness(quiet, verbose, debug)
     if tracks is not None and (masks is not None or max_tracks is not None):
         raise UsageError("--tracks: takes the tracker's place, which --masks and --max-tracks are for")
     asked = {name: value for name, value in locals().items() if name not in ("quiet", "verbose", "debug", "force")}
@@ -193,6 +192,11 @@ def reconstruct(
         console.summarize(console.output_console(), solve, str(output))
 
 
+def _check_loudness(quiet: bool, verbose: bool, debug: bool) -> None:
+    if quiet + verbose + debug > 1:
+        raise UsageError("--quiet, --verbose and --debug: choose one")
+
+
 def _calm_opencv(debug: bool = False) -> None:
     """Keep OpenCV and its FFmpeg from writing to stderr what our own one-line errors say better."""
     if not debug:
@@ -218,8 +222,7 @@ def write_depth(
     debug: Annotated[bool, _option(RUN, "Say everything; errors with a traceback.", "--debug")] = False,
 ) -> None:
     """Compute depth maps once, to look at, to keep and to carry; or download a network."""
-    if quiet + verbose + debug > 1:
-        raise UsageError("--quiet, --verbose and --debug: choose one")
+    _check_loudness(quiet, verbose, debug)
     _calm_opencv(debug)
     from sfm import arguments, console
 
