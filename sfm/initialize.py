@@ -57,8 +57,9 @@ def initialize(
     parallax, partner, pose, points = best
     logger.info("start: frames %d and %d, %d points, %.2f deg parallax", reference, partner, len(points), parallax)
     seed = _assemble(tracks, camera, reference, partner, pose, points)
-    adjusted, _ = adjust(seed, priors, BundleAdjustmentOptions(reproj_sigma_px=1.0, max_iterations=15))
-    return adjusted
+    # coarse: mapping adjusts it again with every few frames
+    settings = BundleAdjustmentOptions(reproj_sigma_px=1.0, max_iterations=15, cost_tolerance=1e-3)
+    return adjust(seed, priors, settings)[0]
 
 
 def _frames_to_try(tracks: Tracks, priors: DepthPriors, options: InitializeOptions) -> tuple[int, np.ndarray]:

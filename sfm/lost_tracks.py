@@ -72,6 +72,7 @@ class LostTracks:
         self.radius, self.options, self.flow = radius, options, flow
         self._pictures: deque[_Picture] = deque(maxlen=options.max_pictures)
         self._ids, self._patches = np.zeros(0, int), Patches.empty(radius)
+        self._late: list[tuple[np.ndarray, Patches]] = []  # joined to the others when they are looked for
 
     def see(self, gray: np.ndarray, ids: np.ndarray, xy: np.ndarray) -> None:
         """Keep this picture if the last one kept has lost many of its tracks."""
@@ -81,13 +82,12 @@ class LostTracks:
 
     def lose(self, ids: np.ndarray, patches: Patches) -> None:
         """Remember tracks that ended."""
-        if not len(ids):
-            return
-        self._ids = np.concatenate([self._ids, ids])[-self.options.max_tracks :]
-        self._patches = self._patches.joined(patches)[slice(-self.options.max_tracks, None)]
+        if len(ids):
+            self._late.append((ids, patches))
 
     def find(self, gray: np.ndarray, smooth: np.ndarray) -> Found:
         """Lost tracks that are seen in a picture; they are no longer lost. smooth: as patches are matched with it."""
+        self._remember()
         features: Features | None = None
         found = Found.nothing(self.radius)
         for picture in self._worth_a_try():
@@ -100,6 +100,12 @@ class LostTracks:
             keep = ~np.isin(self._ids, candidates.ids[good])
             self._ids, self._patches = self._ids[keep], self._patches[keep]
         return found
+
+    def _remember(self) -> None:
+        latest = slice(-self.options.max_tracks, None)
+        self._ids = np.concatenate([self._ids, *(ids for ids, _ in self._late)])[latest]
+        self._patches = self._patches.joined(*(patches for _, patches in self._late))[latest]
+        self._late.clear()
 
     def _worth_a_try(self) -> list[_Picture]:
         """Pictures that hold most of the lost tracks, the richest first."""

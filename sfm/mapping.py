@@ -72,9 +72,9 @@ def extend(
     everything = np.ones(seed.tracks.num_frames, bool)
     mapper.grow(everything, adjusting=False)
     # good enough to tell outliers, whose slow wandering is what makes adjusting slow; the last word comes later
-    for _ in range(2):
+    for tolerance in (5e-3, 1e-3):
         mapper.make_points()
-        mapper.adjust(options.final_iterations)
+        mapper.adjust(options.final_iterations, tolerance)
         mapper.grow(everything, adjusting=False)
     return mapper.scene, mapper.noise
 
@@ -240,10 +240,10 @@ class _Mapper:
         seen = np.bincount(track, minlength=count)
         return np.where(seen > 0, total / np.maximum(seen, 1), np.inf)
 
-    def adjust(self, iterations: int) -> AdjustmentReport:
+    def adjust(self, iterations: int, cost_tolerance: float = 1e-3) -> AdjustmentReport:
         """Adjust, measure the tracking noise anew, tell inliers from outliers."""
         options = self.noise.adjustment(
-            max_iterations=iterations, cost_tolerance=1e-3, refine_focal=self.options.refine_focal,
+            max_iterations=iterations, cost_tolerance=cost_tolerance, refine_focal=self.options.refine_focal,
             focal_sigma=self.options.focal_sigma, estimate_sigma=False,
         )  # fmt: skip
         self.scene, report = adjust(self.scene, self.priors, options)

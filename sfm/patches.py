@@ -47,14 +47,33 @@ class Patches:
         zeros = (np.zeros((0, *shape), np.float32) for shape in ((p,), (6, p), (6, 6), (4, 2, 2), (2, 2)))
         return cls(radius, *zeros)
 
-    def joined(self, other: "Patches") -> "Patches":
-        """These patches and then the other's."""
-        pairs = ((getattr(self, name), getattr(other, name)) for name in _PER_TRACK)
-        return Patches(self.radius, *(np.concatenate(pair) for pair in pairs))
+    def joined(self, *others: "Patches") -> "Patches":
+        """These patches and then the others'."""
+        values = ([getattr(patches, name) for patches in (self, *others)] for name in _PER_TRACK)
+        return Patches(self.radius, *(np.concatenate(parts) for parts in values))
+
+    def keep(self, kept: np.ndarray) -> np.ndarray:
+        """Forget all but the kept, (n,) bool, in place: to copy the few at the end into the gaps costs little.
+
+        Returns which patch now stands where: indices into the order before.
+        """
+        count = int(kept.sum())
+        gaps, spare = np.flatnonzero(~kept[:count]), count + np.flatnonzero(kept[count:])
+        for name in _PER_TRACK:
+            values = getattr(self, name)
+            values[gaps] = values[spare]
+            setattr(self, name, values[:count])
+        order = np.arange(count)
+        order[gaps] = spare
+        return order
 
     @classmethod
     def cut(cls, image: np.ndarray, xy: np.ndarray, radius: int) -> "Patches":
         """First appearances around integer pixel positions xy (n, 2) of a float32 image (h, w)."""
+        return cls.empty(radius).joined(*in_threads(lambda part: cls._cut(image, xy[part], radius), _parts(len(xy))))
+
+    @classmethod
+    def _cut(cls, image: np.ndarray, xy: np.ndarray, radius: int) -> "Patches":
         u, v = _offsets(radius)
         column, row = xy[:, :1].astype(int) + u.astype(int), xy[:, 1:].astype(int) + v.astype(int)
         gx = 0.5 * (_at(image, row, column + 1) - _at(image, row, column - 1))
@@ -81,7 +100,7 @@ class Patches:
         """
         xy, affine = xy.astype(np.float32), self.affine.copy()
         correlation, split = np.full(len(xy), -1.0), np.zeros(len(xy))
-        parts = [slice(start, start + _PART) for start in range(0, len(xy), _PART)]
+        parts = _parts(len(xy))
         matches = in_threads(lambda part: self[part]._match(image, xy[part], active[part]), parts)
         for part, match in zip(parts, matches, strict=True):
             xy[part], affine[part], correlation[part], split[part] = match
@@ -95,31 +114,36 @@ class Patches:
         u, v = _offsets(self.radius)
         todo = np.flatnonzero(active)
         left = self if active.all() else self[todo]
-        xy = xy.copy()
+        xy, off = xy.copy(), np.zeros_like(self.template)  # how each patch differed when last looked at
         for _ in range(_MAX_ITERATIONS):
             if not len(todo):
                 break
             A, p = affine[todo], xy[todo]
-            gradient = left.descent @ (_seen(image, p, A, u, v) - left.template)[:, :, None]
-            step = (left.inverse_hessian @ gradient)[:, :, 0]
+            off[todo] = difference = _seen(image, p, A, u, v) - left.template
+            step = (left.inverse_hessian @ (left.descent @ difference[:, :, None]))[:, :, 0]
             change = np.eye(2, dtype=np.float32) + step[:, 2:].reshape(-1, 2, 2)
             determinant = change[:, 0, 0] * change[:, 1, 1] - change[:, 0, 1] * change[:, 1, 0]
             sane = (determinant > 0.5) & (determinant < 2) & (np.abs(step[:, :2]) < self.radius).all(1)
             lost[todo[~sane]] = True
-            change[~sane], step[~sane] = np.eye(2), 0
-            affine[todo] = A @ np.linalg.inv(change)
+            change[~sane], step[~sane], determinant[~sane] = np.eye(2), 0, 1
+            adjugate = change[:, ::-1, ::-1].transpose(0, 2, 1) * np.array([[1, -1], [-1, 1]], np.float32)
+            affine[todo] = A @ (adjugate / determinant[:, None, None])
             moved = (affine[todo] @ step[:, :2, None])[:, :, 0]
             xy[todo] = p - moved
             moving = sane & (np.linalg.norm(moved, axis=1) > _CONVERGED_PX)
             todo, left = todo[moving], left[moving]
-        seen = _seen(image, xy, affine, u, v)
         scale = np.linalg.det(affine)
         lost |= (scale < 0.3) | (scale > 3.0)
-        correlation = np.where(lost, -1.0, np.einsum("np,np->n", seen, self.template))
-        moments = (self.descent[:, :2] * (seen - self.template)[:, None]) @ _half_masks(self.radius).T
+        # both have unit norm: |seen - template|^2 = 2 - 2 correlation; the last step moved it too little to look again
+        correlation = np.where(lost, -1.0, 1 - 0.5 * np.einsum("np,np->n", off, off))
+        moments = (self.descent[:, :2] * off[:, None]) @ _half_masks(self.radius).T
         shifts = np.einsum("nhab,nbh->nha", self.halves, moments)
         split = np.linalg.norm(shifts[:, ::2] - shifts[:, 1::2], axis=2).max(1)
         return xy, affine, correlation, split
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + _PART) for start in range(0, count, _PART)]
 
 
 def _offsets(radius: int) -> tuple[np.ndarray, np.ndarray]:
@@ -130,8 +154,8 @@ def _offsets(radius: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _seen(image: np.ndarray, xy: np.ndarray, affine: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """The image under warped patches, (n, p), normalised."""
-    x = xy[:, :1] + affine[:, 0, :1] * u + affine[:, 0, 1:] * v
-    y = xy[:, 1:] + affine[:, 1, :1] * u + affine[:, 1, 1:] * v
+    grid = np.concatenate([u, v, np.ones_like(u)])
+    x, y = (np.column_stack([affine[:, k], xy[:, k]]) @ grid for k in (0, 1))
     return _normalised(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))[0]
 
 
@@ -159,6 +183,8 @@ def _at(image: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 def _normalised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Zero mean, unit norm along the last axis; and the norms."""
-    values = values - values.mean(-1, keepdims=True)
-    norm = np.maximum(np.linalg.norm(values, axis=-1), 1e-3)
-    return values / norm[:, None], norm
+    p = values.shape[-1]
+    values = values - (values @ np.full(p, 1 / p, values.dtype))[..., None]
+    norm = np.maximum(np.sqrt(np.einsum("...p,...p->...", values, values)), 1e-3)
+    values /= norm[..., None]
+    return values, norm

@@ -258,6 +258,8 @@ class _Tracker:
     def _find_lost(self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None) -> None:
         """Take up tracks that ended and are seen again, but where another track is by now."""
         found = self.lost.find(gray, smooth)
+        if not len(found.ids):
+            return
         taken = np.zeros(gray.shape, np.uint8) if allowed is None else (allowed == 0).astype(np.uint8)
         for x, y in np.rint(self.xy).astype(int):
             cv2.circle(taken, (int(x), int(y)), int(self.options.min_distance) // 2, 1, -1)
@@ -301,8 +303,8 @@ class _Tracker:
 
     def _keep(self, keep: np.ndarray) -> None:
         self.lost.lose(self.ids[~keep], self.patches[~keep])
-        self.patches = self.patches[keep]
-        self.xy, self.ids, self.missed = self.xy[keep], self.ids[keep], self.missed[keep]
+        order = self.patches.keep(keep)
+        self.xy, self.ids, self.missed = self.xy[order], self.ids[order], self.missed[order]
 
     def _full_resolution(self, xy: np.ndarray) -> np.ndarray:
         """From pixel centres at working resolution to the plate's px, corner (0, 0)."""

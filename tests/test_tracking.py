@@ -359,6 +359,18 @@ def test_patches_not_active_are_left_alone(frames):
     np.testing.assert_array_equal(affine[1], np.eye(2))
 
 
+def test_patches_are_forgotten_in_place(frames):
+    image = cv2.cvtColor(frames[0], cv2.COLOR_RGB2GRAY).astype(np.float32)
+    xy = np.random.default_rng(0).uniform(20, 100, (300, 2)).round().astype(np.float32)
+    every, patches = Patches.cut(image, xy, 10), Patches.cut(image, xy, 10)
+    kept = np.arange(300) % 3 > 0
+    kept[250:] = True
+    order = patches.keep(kept)
+    assert sorted(order) == np.flatnonzero(kept).tolist()
+    for name in ("template", "descent", "inverse_hessian", "halves", "affine"):
+        np.testing.assert_array_equal(getattr(patches, name), getattr(every, name)[order])
+
+
 def test_a_patch_across_an_edge_in_depth_splits(frames, wall):
     """Left half moves, right half does not: its halves want to move apart."""
     image = _smooth(frames[0])
