@@ -41,10 +41,13 @@ class MappingOptions:
 
 
 def map_keyframes(
-    seed: Reconstruction, priors: DepthPriors, options: MappingOptions = MappingOptions()
+    seed: Reconstruction,
+    priors: DepthPriors,
+    options: MappingOptions = MappingOptions(),
+    progress: Progress | None = None,
 ) -> tuple[Reconstruction, TrackingNoise]:
     """Register and adjust keyframes only, each sharing most tracks with the one before: `extend` goes on from there."""
-    mapper = _Mapper(seed, priors, options, None)
+    mapper = _Mapper(seed, priors, options, progress)
     mapper.grow(_keyframes(seed, options))
     mapper.adjust(options.final_iterations)
     return mapper.scene, mapper.noise
@@ -63,12 +66,10 @@ def extend(
     stay unregistered (NaN), none is invented. The result is adjusted with the depth prior at the weight the model
     claims for itself; `weigh_prior` decides afterwards what it deserves.
     """
-    mapper = _Mapper(seed, priors, options, progress)
     if noise is None:
-        mapper.grow(_keyframes(seed, options))
-        mapper.adjust(options.final_iterations)
-    else:
-        mapper.noise = noise
+        seed, noise = map_keyframes(seed, priors, options, progress)
+    mapper = _Mapper(seed, priors, options, progress)
+    mapper.noise = noise
     everything = np.ones(seed.tracks.num_frames, bool)
     mapper.grow(everything, adjusting=False)
     # good enough to tell outliers, whose slow wandering is what makes adjusting slow; the last word comes later

@@ -20,13 +20,14 @@ from sfm.geometry.transform import Rigid3, Sim3
 from sfm.initialize import InitializeOptions, initialize
 from sfm.least_squares import Status
 from sfm.mapping import MappingOptions, extend
+from sfm.masks import load_masks
 from sfm.motion import Motion, MotionEvidence, MotionOptions, classify_motion, held_still, without_translation
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.prior_alignment import Agreement, in_unit_of
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, unchecked_prior, weigh_prior
 from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.start import StartOptions, costs_less, settled, start
-from sfm.tracking import TrackingOptions, load_masks, track_points
+from sfm.tracking import TrackingOptions, track_points
 from sfm.verdict import Verdict, VerdictOptions, judge
 from sfm.video import Shot, Video, VideoOptions, open_video
 

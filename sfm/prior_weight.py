@@ -45,12 +45,14 @@ class PriorWeight:
     evidence: tuple[tuple[float, float, float], ...] = ()
 
 
+NO_WEIGHT = PriorWeight(0.0, float("nan"), 0.0, 1.0)  # switched off, or nothing to weigh
+
+
 def unchecked_prior(scene: Reconstruction, priors: DepthPriors, options: PriorWeightOptions) -> PriorWeight:
     """The prior at its word: for a camera that turns or stands still, whose tracks say nothing of depth."""
-    known, points = np.isfinite(priors.depth).any(), float(scene.has_point.sum())
-    if options.weight == 0 or not known:
-        return PriorWeight(0.0, float("nan"), 0.0, 1.0)
-    measurements = min(points, float(options.alignment.assumed_measurements))
+    if options.weight == 0 or not np.isfinite(priors.depth).any():
+        return NO_WEIGHT
+    measurements = min(float(scene.has_point.sum()), float(options.alignment.assumed_measurements))
     weight = 1.0 if options.weight is None else options.weight
     return PriorWeight(weight, float(np.nanmedian(priors.sigma)), measurements, 1.0)
 
@@ -63,7 +65,7 @@ def weigh_prior(
     Limit: the choice is global; a prior right on the walls and wrong on the floor gets one weight.
     """
     if options.weight == 0 or not np.isfinite(priors.depth).any():
-        return priors, PriorWeight(0.0, float("nan"), 0.0, 1.0)
+        return priors, NO_WEIGHT
     part = thinned(scene, options.max_frames, options.max_points)
     weak = noise.adjustment(depth_weight=0.01, max_iterations=options.iterations, cost_tolerance=1e-5)
     part, _ = adjust(part, priors, weak)

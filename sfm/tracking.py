@@ -8,21 +8,20 @@ wanders about a pixel in 60 frames, and a digital object would slide by as much.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from sfm.corners import Grid, discs
 from sfm.errors import InputError, NotEnoughTracksError
 from sfm.flow import Features, FlowOptions, homography, lucas_kanade, moved
 from sfm.lost_tracks import LostTracks, LostTracksOptions
+from sfm.masks import Mask
 from sfm.patches import Patches
 from sfm.scene import Tracks
 from sfm.video import Video, to_gray
 
 logger = logging.getLogger(__name__)
-
-Mask = Callable[[int], np.ndarray | None]  # frame index -> (height, width), zero where nothing may be tracked
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,36 +87,6 @@ def track_points(
     return tracker.finish()
 
 
-def load_masks(folder: str | Path, video: Video) -> Mask:
-    """Masks of a folder, one image a frame, named like the frame (`shot.1001.png` or `shot.1001.jpg.png`): black is
-    not tracked. A frame without a mask is tracked everywhere.
-
-    Raises `InputError` when the folder holds no mask of this shot; a mask of another size raises when it is read.
-    """
-    folder, shot = Path(folder), video.shot
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of masks")
-    by_stem = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif")}
-    paths = [by_stem.get(Path(name).stem) or by_stem.get(name) for name in shot.frame_names]
-    if not any(paths):
-        raise InputError(
-            f"{folder}: no mask is named like a frame of the shot, e.g. {Path(shot.frame_names[0]).stem}.png"
-        )
-    if missing := sum(p is None for p in paths):
-        logger.warning("%s: %d of %d frames have no mask; they are tracked everywhere", folder, missing, len(paths))
-
-    def read(index: int) -> np.ndarray | None:
-        if paths[index] is None:
-            return None
-        image = cv2.imread(str(paths[index]), cv2.IMREAD_GRAYSCALE)
-        if image is None or image.shape != (shot.height, shot.width):
-            got = "unreadable" if image is None else f"{image.shape[1]}x{image.shape[0]}"
-            raise InputError(f"{paths[index]}: mask is {got}, the plate is {shot.width}x{shot.height}")
-        return image
-
-    return read
-
-
 class _Tracker:
     """The points alive, the last frame they were seen in, and what was recorded."""
 
@@ -127,6 +96,7 @@ class _Tracker:
         self.scale = min(1.0, options.working_width / shot.width)
         self.size = (round(shot.width * self.scale), round(shot.height * self.scale))
         self.ratio = np.array([shot.width / self.size[0], shot.height / self.size[1]])
+        self.grid = Grid(self.size, options.grid_cells, options.max_tracks)
         self.patches = Patches.empty(options.patch_radius)
         self.xy = np.zeros((0, 2), np.float32)  # px centres at integers, as OpenCV has them
         self.ids = np.zeros(0, int)
@@ -232,60 +202,34 @@ class _Tracker:
     def _detect(
         self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None, image: np.ndarray
     ) -> None:
-        """Start tracks in the cells that run empty."""
-        quota, cell, cells = self._cells()
-        count = np.zeros(cells[::-1], int)
-        np.add.at(count, tuple((self.xy[:, ::-1] // cell).astype(int).clip(0, cells[::-1] - 1).T), 1)
-        empty = count < np.ceil(quota / 2)
-        if empty.mean() < 0.1 and index > 0:
+        """Take up lost tracks and start new ones where cells run empty."""
+        options, grid = self.options, self.grid
+        if (grid.count(self.xy) < np.ceil(grid.quota / 2)).mean() < 0.1 and index > 0:
             return
+        masked = np.zeros(gray.shape, bool) if allowed is None else allowed == 0
         if index > 0:
-            self._find_lost(index, gray, smooth, allowed)
-            count[:] = 0
-            np.add.at(count, tuple((self.xy[:, ::-1] // cell).astype(int).clip(0, cells[::-1] - 1).T), 1)
-        free = np.full(gray.shape, 255, np.uint8) if allowed is None else (allowed > 0).astype(np.uint8) * 255
-        margin = self.options.patch_radius + 2
-        free[:margin], free[-margin:], free[:, :margin], free[:, -margin:] = 0, 0, 0, 0
-        for x, y in np.rint(self.xy).astype(int):
-            cv2.circle(free, (int(x), int(y)), int(self.options.min_distance), 0, -1)
+            self._find_lost(index, gray, smooth, masked)
+        margin = options.patch_radius + 2
+        free = ~(masked | discs(gray.shape, self.xy, int(options.min_distance)))
+        free[:margin], free[-margin:], free[:, :margin], free[:, -margin:] = False, False, False, False
         corners = cv2.goodFeaturesToTrack(
-            gray, 0, self.options.min_corner_quality, self.options.min_distance, mask=free, blockSize=5
+            gray, 0, options.min_corner_quality, options.min_distance, mask=free.astype(np.uint8), blockSize=5
         )
-        if corners is None:
-            return
-        self._start(index, self._spread(corners[:, 0], quota - count, cell), smooth, image)
+        if corners is not None:
+            self._start(index, grid.first(corners[:, 0], grid.quota - grid.count(self.xy)), smooth, image)
 
-    def _find_lost(self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None) -> None:
+    def _find_lost(self, index: int, gray: np.ndarray, smooth: np.ndarray, masked: np.ndarray) -> None:
         """Take up tracks that ended and are seen again, but where another track is by now."""
         found = self.lost.find(gray, smooth)
         if not len(found.ids):
             return
-        taken = np.zeros(gray.shape, np.uint8) if allowed is None else (allowed == 0).astype(np.uint8)
-        for x, y in np.rint(self.xy).astype(int):
-            cv2.circle(taken, (int(x), int(y)), int(self.options.min_distance) // 2, 1, -1)
         column, row = np.rint(found.xy).astype(int).T
-        found = found[taken[row, column] == 0]
+        taken = masked | discs(gray.shape, self.xy, int(self.options.min_distance) // 2)
+        found = found[~taken[row, column]]
         self.patches = self.patches.joined(found.patches)
         self.xy, self.ids = np.concatenate([self.xy, found.xy]), np.concatenate([self.ids, found.ids])
         self.missed = np.concatenate([self.missed, np.zeros(len(found.ids), int)])
         self.recorder.add(index, found.ids, self._full_resolution(found.xy), found.split)
-
-    def _cells(self) -> tuple[int, float, np.ndarray]:
-        """Tracks a cell should hold, its side in px, and the cells across and down."""
-        cell = self.size[0] / self.options.grid_cells
-        cells = np.array([self.options.grid_cells, max(int(np.ceil(self.size[1] / cell)), 1)])
-        return max(int(np.ceil(self.options.max_tracks / cells.prod())), 1), cell, cells
-
-    def _spread(self, corners: np.ndarray, room: np.ndarray, cell: float) -> np.ndarray:
-        """The strongest corners (they come strongest first), no more in a cell than it has room for."""
-        rows, columns = room.shape
-        key = (corners[:, 1] // cell).astype(int).clip(0, rows - 1) * columns
-        key += (corners[:, 0] // cell).astype(int).clip(0, columns - 1)
-        order = np.argsort(key, kind="stable")
-        starts = np.searchsorted(key[order], key[order])
-        rank = np.empty(len(key), int)
-        rank[order] = np.arange(len(key)) - starts
-        return corners[rank < room.ravel()[key]]
 
     def _start(self, index: int, corners: np.ndarray, smooth: np.ndarray, image: np.ndarray) -> None:
         xy = np.rint(corners).astype(np.float32)

@@ -4,8 +4,12 @@ import logging
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from depth_clip import HEIGHT, WIDTH
+
+from sfm.video import Video
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -24,6 +28,13 @@ def nothing_of_this_machine(tmp_path_factory):
 def rng(request) -> np.random.Generator:
     """A generator seeded from the test's own name: the same numbers every run, others in every test."""
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def video(rng) -> Video:
+    """Three small frames, each with a picture of its own."""
+    small = rng.integers(0, 256, (3, 9, 16, 3), dtype=np.uint8)
+    return Video.from_arrays([cv2.resize(frame, (WIDTH, HEIGHT)) for frame in small])
 
 
 @pytest.fixture

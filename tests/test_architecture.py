@@ -23,6 +23,8 @@ ORDER = [
     "patches",
     "flow",
     "lost_tracks",
+    "corners",
+    "masks",
     "tracking",
     "depth",
     "residuals",

@@ -8,30 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from depth_clip import HEIGHT, WIDTH, maps_of, one_line
 
 from sfm.depth import load
 from sfm.depth.catalog import CATALOG
 from sfm.errors import InputError, MissingDependencyError
 from sfm.video import Video, open_video
-
-WIDTH, HEIGHT = 160, 90
-
-
-@pytest.fixture
-def video(rng) -> Video:
-    """Three frames, each with a picture of its own."""
-    small = rng.integers(0, 256, (3, 9, 16, 3), dtype=np.uint8)
-    return Video.from_arrays([cv2.resize(frame, (WIDTH, HEIGHT)) for frame in small])
-
-
-def maps_of(model, video: Video) -> np.ndarray:
-    return np.stack(list(model.maps(video)))
-
-
-def one_line(caught) -> str:
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
 
 # transformers
 

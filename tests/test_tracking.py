@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from sfm.errors import InputError, NotEnoughTracksError
+from sfm.masks import load_masks
 from sfm.patches import Patches
 from sfm.scene import Tracks
-from sfm.tracking import TrackingOptions, _Tracker, load_masks, track_points
+from sfm.tracking import TrackingOptions, _Tracker, track_points
 from sfm.video import Video
 
 WIDTH, HEIGHT = 320, 200
