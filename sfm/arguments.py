@@ -96,14 +96,18 @@ def own_tracks(path: Path, shot: Shot) -> dict[str, Any]:
 
 
 def depth_model(
-    spec: str, kind: DepthKind | None, video: Video | None, kept: Callable[[int, int], None] | None = None
+    spec: str,
+    kind: DepthKind | None,
+    video: Video | None,
+    flip_check: bool = False,
+    kept: Callable[[int, int], None] | None = None,
 ) -> DepthModel | None:
     """The model that `--depth` or `--model` means, None for "none". Maps beside the clip count where video is given.
 
     kept: told of frames done and in all while the maps of a network are computed and kept for the next run; None keeps
     none.
     """
-    model = load(spec, kind, video.shot if video is not None else None)
+    model = load(spec, kind, video.shot if video is not None else None, flip_check)
     return model if model is None or video is None or kept is None else cached(model, video, progress=kept)
 
 

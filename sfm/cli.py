@@ -121,6 +121,7 @@ DEPTH_HELP = (
     "package.module:factory. auto: maps beside the clip, else a network that is here or can be had."
 )
 KIND_HELP = "What the maps hold, where they do not say; disparity is 1 / depth, affine with an unknown offset."
+FLIP_HELP = "Ask a network for mirrored frames too, and leave out what it sees differently there."
 LENS, DEPTH, FRAMES, TRACKS, RUN = "Lens (fixed when given)", "Depth prior", "Frames", "Tracks", "Run"
 
 
@@ -141,6 +142,7 @@ def reconstruct(
     ] = False,
     depth: Annotated[str, _option(DEPTH, DEPTH_HELP, metavar="DIR|MODEL|auto|none")] = "auto",
     depth_kind: Annotated[DepthKind | None, _option(DEPTH, KIND_HELP)] = None,
+    flip_check: Annotated[bool, _option(DEPTH, FLIP_HELP, "--flip-check")] = False,
     no_cache: Annotated[bool, _option(DEPTH, "Do not keep a network's maps for the next run.", "--no-cache")] = False,
     depth_weight: Annotated[
         float | None, _option(DEPTH, "0: only start from it. Default: estimated.", min=0, metavar="W")
@@ -180,7 +182,8 @@ def reconstruct(
             given = arguments.with_depth_asked_for(given, depth)
         if "depth" not in given:
             kept = None if no_cache else console.pace(progress)
-            given["depth"] = arguments.depth_model(depth, depth_kind.value if depth_kind else None, video, kept)
+            kind = depth_kind.value if depth_kind else None
+            given["depth"] = arguments.depth_model(depth, kind, video, flip_check, kept)
             asked["depth_model"] = arguments.identified(given["depth"])
         reconstruction, report, _ = pipeline.reconstruct(
             video, camera=lens, options=options, masks=masks, progress=progress, **given
@@ -213,6 +216,7 @@ def write_depth(
     model: Annotated[str, _option(DEPTH, "As --depth of reconstruct.", metavar="MODEL|auto")] = "auto",
     map_format: Annotated[MapFormat, _option(DEPTH, "Half precision where it suffices.", "--format")] = MapFormat.npz,
     kind: Annotated[DepthKind | None, _option(DEPTH, KIND_HELP)] = None,
+    flip_check: Annotated[bool, _option(DEPTH, FLIP_HELP, "--flip-check")] = False,
     frames: Annotated[str | None, _option(FRAMES, "Plate numbers.", metavar="1001-1072")] = None,
     step: Annotated[int, _option(FRAMES, "Every N-th frame.", min=1, metavar="N")] = 1,
     force: Annotated[bool, _option(RUN, "Throw away the maps that are there, of any model.", "--force")] = False,
@@ -237,7 +241,7 @@ def write_depth(
             from sfm.view.depth_preview import write_previews
 
             video = open_video(clip, VideoOptions(frames, step))
-            source = arguments.depth_model(model, kind.value if kind else None, None)
+            source = arguments.depth_model(model, kind.value if kind else None, None, flip_check)
             if source is None or output is None:
                 raise UsageError("--model none: nothing to compute maps with")
             maps = write_maps(source, video, output, map_format.value, force=force, progress=console.pace(progress))

@@ -18,7 +18,7 @@ class OutlierOptions:
 
     wrong_part: float = 0.25  # of the observations may be wrong; of tracks checked by a person fewer
     weigh_tracks: bool = True  # tracks that err more count less; false for the few that a person checked
-    edge_relief: float = 0.3  # range of log depth under its patch at which a track is worth half
+    edge_relief: float = 0.2  # range of log depth under its patch at which a track is worth half
     min_inliers: int = 3  # a point is kept with, if registered frames saw it so often
 
 

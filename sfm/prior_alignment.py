@@ -6,7 +6,7 @@ and how many independent measurements its smooth error leaves. A prior that does
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -16,6 +16,9 @@ from sfm.geometry.transform import Sim3
 from sfm.scene import DepthPriors, Reconstruction
 
 logger = logging.getLogger(__name__)
+
+
+_BELIEVED_AFTER = 5  # independent measurements
 
 
 class Agreement(StrEnum):
@@ -44,7 +47,8 @@ class Alignment:
     """The comparison.
 
     sigma: relative error, by MAD; measurements: independent ones the prior is worth, over all points; exponent:
-    power of the prior's depth that was taken, 1 where it did not earn its place; correlation: of ranks.
+    power of the prior's depth that was taken, 1 where it did not earn its place; correlation: of ranks;
+    known (tracks,): the points that were compared.
     """
 
     agreement: Agreement
@@ -52,6 +56,7 @@ class Alignment:
     measurements: float
     exponent: float = 1.0
     correlation: float = float("nan")
+    known: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
 
 def align(
@@ -89,7 +94,9 @@ def align(
         agreement, correlation, exponent, sigma, measurements,
     )  # fmt: skip
     priors = replace(priors, sigma=priors.sigma * (sigma / claimed))
-    return priors, Alignment(agreement, sigma, measurements, exponent, correlation)
+    known = np.zeros(scene.tracks.num_tracks, bool)
+    known[points.track] = True
+    return priors, Alignment(agreement, sigma, measurements, exponent, correlation, known)
 
 
 def in_unit_of(scene: Reconstruction, priors: DepthPriors) -> Reconstruction:
@@ -109,10 +116,34 @@ def in_unit_of(scene: Reconstruction, priors: DepthPriors) -> Reconstruction:
     return replace(scene, depth_scale=scale).transform(whole)
 
 
+def worse_frames(scene: Reconstruction, priors: DepthPriors, alignment: Alignment) -> np.ndarray:
+    """How far off each frame's map is beside the ordinary one, (frames,): 1 for maps like the others.
+
+    From the MAD of its errors at the points `align` compared, drawn towards 1 by as many independent measurements as it
+    takes to believe a frame. scene: in the priors' unit; priors, alignment: as `align` gives them.
+    """
+    tracks = scene.tracks
+    if not alignment.known.any():
+        return np.ones(tracks.num_frames)
+    use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
+    rows = np.flatnonzero(use & alignment.known[tracks.track])
+    z = scene.points_in_cam(rows)[:, 2]
+    rows, z = rows[z > 0], z[z > 0]
+    error, frame = np.log(z) - np.log(priors.depth[rows]), tracks.frame[rows]
+    seen = np.bincount(frame, minlength=tracks.num_frames)
+    order = np.argsort(frame, kind="stable")
+    spread = np.array([_spread(part) if len(part) else 0.0 for part in np.split(error[order], np.cumsum(seen)[:-1])])
+    ordinary = float(np.median(spread[seen > 0]))
+    independent = seen * alignment.measurements / alignment.known.sum()
+    square = independent * (spread / max(ordinary, 1e-6)) ** 2 + _BELIEVED_AFTER
+    return np.sqrt(square / (independent + _BELIEVED_AFTER))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Points:
     """Points parallax knows: log depth by geometry and by the prior, each point's mean; where in the picture (n, 2)."""
 
+    track: np.ndarray
     log_z: np.ndarray
     log_prior: np.ndarray
     xy: np.ndarray
@@ -141,7 +172,7 @@ def _compared(scene: Reconstruction, priors: DepthPriors, max_sigma: float) -> _
     unit = float(np.median(scale))
     log_prior = np.log(priors.depth[rows] * (unit if priors.free_shift else scale))
     mean = [np.bincount(track, values) / count for values in (np.log(z), log_prior, *tracks.xy[rows].T)]
-    return _Points(mean[0], mean[1], np.stack(mean[2:], axis=1), unit)
+    return _Points(seen, mean[0], mean[1], np.stack(mean[2:], axis=1), unit)
 
 
 def _errors(points: _Points, options: AlignmentOptions, scene: Reconstruction) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sfm.bundle_adjustment import adjust, reprojection_evidence
 from sfm.outliers import TrackingNoise
-from sfm.prior_alignment import Agreement, AlignmentOptions, align, in_unit_of
+from sfm.prior_alignment import Agreement, AlignmentOptions, align, in_unit_of, worse_frames
 from sfm.scene import DepthPriors, Reconstruction
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class PriorWeight:
     agreement: Agreement = Agreement.UNCHECKED  # what parallax says of the prior; unchecked: depth_sigma is its claim
     exponent: float = 1.0  # power of the prior's depth that fits the shot
     evidence: tuple[tuple[float, float, float], ...] = ()
+    frame_sigma: tuple[float, ...] = ()  # relative, of each frame's map; empty where the prior is not weighed
 
 
 NO_WEIGHT = PriorWeight(0.0, float("nan"), 0.0, 1.0)  # switched off, or nothing to weigh
@@ -72,7 +73,12 @@ def weigh_prior(
     priors, alignment = align(part, priors, options.alignment)
     part = in_unit_of(part, priors)
     sigma, measurements, correlation = alignment.sigma, alignment.measurements, _serial_correlation(part)
-    found = PriorWeight(0.0, sigma, measurements, correlation, alignment.agreement, alignment.exponent)
+    worse = worse_frames(in_unit_of(scene, priors), priors, alignment)
+    priors = replace(priors, sigma=priors.sigma * worse[scene.tracks.frame])
+    found = PriorWeight(
+        0.0, sigma, measurements, correlation, alignment.agreement, alignment.exponent,
+        frame_sigma=tuple((sigma * worse).tolist()),
+    )  # fmt: skip
     if options.weight is not None:
         return priors, replace(found, weight=options.weight)
     if alignment.agreement is Agreement.CONTRADICTS:

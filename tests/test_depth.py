@@ -170,6 +170,16 @@ def test_sigma_grows_at_depth_edges():
     np.testing.assert_allclose(priors.relief, [0, np.log(4), np.log(4)], atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["depth", "disparity"])
+def test_sigma_grows_in_the_sky(kind):
+    depth = np.full((9, 16), 10.0)
+    depth[:3], depth[3:5] = 4000.0, 150.0
+    xy = [[80.0, 15.0], [80.0, 40.0], [80.0, 80.0]]
+    priors = sample(depth if kind == "depth" else 1 / depth, xy, kind, DepthOptions(sky=20, sky_sigma=1.0))
+    np.testing.assert_allclose(priors.depth, [4000, 150, 10])
+    np.testing.assert_allclose(priors.sigma, [np.hypot(0.2, np.log(4000 / (20 * 150))), 0.2, 0.2])
+
+
 def test_each_observation_gets_its_own_frames_depth(rng):
     xy = rng.uniform(5, 80, (4, 6, 2))
     visible = rng.random((4, 6)) < 0.7

@@ -311,3 +311,43 @@ def test_pictures_in_the_range_and_order_a_network_wants():
     last = prepared(frame, NetworkOptions(size=(6, 4), layout="nhwc", mean=(0, 0, 0), std=(1, 1, 1)))
     np.testing.assert_allclose(last[0, 0, 0], [1.0, 0.0, 0.2], atol=1e-6)
     assert NetworkOptions().input_size(1080, 1920) == (294, 518)
+
+
+# asked twice
+
+
+@pytest.mark.parametrize("kind", ["depth", "metric", "disparity", "affine_disparity"])
+def test_what_a_mirrored_picture_shows_differently_is_unknown(video, rng, kind):
+    truth = np.exp(rng.uniform(0, 2, (9, 16)))
+    seen = iter([False, True])
+
+    def network(frames: np.ndarray) -> np.ndarray:
+        mirrored = next(seen)
+        maps = np.repeat(truth[None], len(frames), axis=0)
+        if not mirrored:
+            return maps
+        maps[:, 2, 3] *= 4  # a lantern it takes for a window when it sees it from the other side
+        return (3 * maps + 5 * (kind == "affine_disparity"))[:, :, ::-1]
+
+    model = load(network, kind, flip_check=True)
+    maps = maps_of(model, video)
+    assert np.isnan(maps[:, 2, 3]).all()
+    assert np.isnan(maps).sum() == len(maps)
+    known = np.isfinite(maps)
+    np.testing.assert_allclose(maps[known], np.repeat(truth[None], len(maps), axis=0)[known], rtol=0.03)
+
+
+def test_checked_maps_are_told_from_others(video):
+    function = lambda frames: np.ones(frames.shape[:3])  # noqa: E731
+    assert load(function, flip_check=True).settings != load(function).settings
+    assert np.isfinite(maps_of(load(function, flip_check=True), video)).all()
+
+
+@pytest.mark.parametrize("spec", ["none", "maps"])
+def test_only_a_network_can_be_asked_twice(tmp_path, monkeypatch, spec):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maps").mkdir()
+    np.save(tmp_path / "maps" / "shot.0001.npy", np.ones((9, 16)))
+    with pytest.raises(InputError) as caught:
+        load(spec, flip_check=True)
+    assert "leave it out" in one_line(caught)

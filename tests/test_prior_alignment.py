@@ -8,7 +8,7 @@ import pytest
 from sfm.bundle_adjustment import adjust
 from sfm.initialize import initialize
 from sfm.mapping import extend
-from sfm.prior_alignment import Agreement, align, in_unit_of
+from sfm.prior_alignment import Agreement, align, in_unit_of, worse_frames
 from sfm.scene import DepthPriors
 from sfm.synthetic import make_shot
 
@@ -95,3 +95,15 @@ def test_the_scene_takes_the_unit_of_the_prior(rng):
     assert np.nanmedian(ratio) == pytest.approx(1, rel=1e-4)
     np.testing.assert_allclose(scaled.depth_scale, 1, atol=0.02)
     np.testing.assert_allclose(scaled.reprojection_errors(), scene.reprojection_errors(), atol=1e-6)
+
+
+def test_a_frame_whose_map_failed_is_believed_less(rng):
+    shot, scene = _solved(rng)
+    error = 0.1 * rng.standard_normal(len(shot.tracks))
+    error[shot.tracks.frame == 4] *= 8
+    priors, found = _compared(rng, _true_depth(shot) * np.exp(error), shot, scene)
+    worse = worse_frames(in_unit_of(scene, priors), priors, found)
+    assert 4 < worse[4] < 9
+    assert np.delete(worse, 4).max() < 1.4
+    flat = DepthPriors.constant(shot.tracks)
+    np.testing.assert_array_equal(worse_frames(scene, flat, replace(found, known=np.zeros(0, bool))), 1)

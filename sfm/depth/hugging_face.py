@@ -45,7 +45,7 @@ def load_known(name: str) -> CallableModel:
 
 def load_hub(hub_id: str) -> CallableModel:
     """Any depth network of the hub in the format of transformers. Raises as `load_known` does."""
-    ways = "; there is no folder of that name either"
+    ways = "; there is no folder of that name either: fetch it on a machine that reaches the hub and give its folder"
     known = Known(hub_id, "", None, WEIGHTS_SIGMA)
     return _from_hub(known, hub_id, "; its licence is on its page at the hub", ways)
 
@@ -75,7 +75,9 @@ def download(name: str, known: Known, output: Path) -> Path:
         logger.warning(f"{name}: downloading {known.hub_id}, licence {known.licence}")
         found = snapshot_download(known.hub_id, revision=known.revision, local_dir=output, allow_patterns=patterns)
     except Exception as error:  # the hub's own errors and those of the network below share no base
-        raise InputError(f"{name}: {known.hub_id} cannot be downloaded ({_first_line(error)})") from error
+        raise InputError(
+            f"{name}: {known.hub_id} cannot be downloaded ({_first_line(error)}); run this on a machine that reaches the hub"
+        ) from error
     return Path(found)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sfm.depth.callable import CallableModel
 from sfm.depth.catalog import CATALOG, DEFAULT, known
+from sfm.depth.flip_check import flip_checked
 from sfm.depth.maps import MapFolder, holds_maps_of
 from sfm.depth.model import DEPTH_KINDS, DepthKind, DepthModel
 from sfm.errors import InputError, MissingDependencyError, SfmError
@@ -22,13 +23,16 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def load(spec: Any, kind: DepthKind | None = None, shot: Shot | None = None) -> DepthModel | None:
+def load(
+    spec: Any, kind: DepthKind | None = None, shot: Shot | None = None, flip_check: bool = False
+) -> DepthModel | None:
     """The depth model that spec means.
 
     spec: a folder of maps; a folder, hub id or name of a network (`sfm.depth.CATALOG`); a file `.onnx`, `.tflite` or
     `.pt`; `package.module:factory`, called without arguments for a model or function; a function
     `(frames (n, h, w, 3) uint8) -> (n, h', w')`; a model itself; "auto": what `automatic` finds for `shot`; "none".
-    kind: what the maps hold, where the model itself does not say or says it wrong.
+    kind: what the maps hold, where the model itself does not say or says it wrong. flip_check: ask it for mirrored
+    pictures too, and leave out what it sees differently there (`flip_checked`).
     Raises `InputError` or `MissingDependencyError` that says what to do.
 
     >>> load("none") is None
@@ -36,7 +40,16 @@ def load(spec: Any, kind: DepthKind | None = None, shot: Shot | None = None) -> 
     """
     if kind is not None and kind not in DEPTH_KINDS:
         raise InputError(f"depth kind {kind!r}: expected one of {', '.join(DEPTH_KINDS)}")
-    if spec is None or (isinstance(spec, str) and spec == "none"):
+    model = _model(spec, kind, shot)
+    if not flip_check:
+        return model
+    if not isinstance(model, CallableModel):
+        raise InputError(f"flip check: depth {str(spec)!r} computes nothing that could be asked again; leave it out")
+    return flip_checked(model)
+
+
+def _model(spec: Any, kind: DepthKind | None, shot: Shot | None) -> DepthModel | None:
+    if spec is None or (isinstance(spec, str) and spec.lower() == "none"):
         return None
     if isinstance(spec, DepthModel):
         return spec

@@ -1,7 +1,8 @@
 """Depth where the tracks are: the waist of the method; right of it nobody sees a map.
 
 The maps are read bilinearly at the keypoints (StudioSfM, CVPR 2022, arXiv 2204.02509). A prior at a depth edge says
-little about which side the point is on, so its sigma grows with the spread of the four values around it.
+little about which side the point is on, so its sigma grows with the spread of the four values around it; so it does
+for the sky, however far a network puts it.
 """
 
 import logging
@@ -29,6 +30,8 @@ class DepthOptions:
     max_aspect_error: float = 0.02  # a map whose aspect ratio is further off than this belongs to another shot
     edge_radius_px: float = 10.0  # half side of the square around a keypoint in which the map is searched for an edge
     edge_sigma: float = 0.5  # added (in quadrature) to sigma per unit of log spread between the four neighbours
+    sky: float = 20.0  # times the shot's median depth: beyond it a network knows no more than that it is far
+    sky_sigma: float = 1.0  # added (in quadrature) to sigma per unit of log depth beyond
     nearest_to_farthest: float = 10.0  # ratio of depths at which affine disparity starts, until the shot tells
     min_known: float = 0.05  # below this share of the observations with a depth the model is useless
     warn_unknown: float = 0.2  # above this share of the observations without a depth, say so
@@ -75,7 +78,8 @@ def sample_depth(
     if model.kind in ("disparity", "affine_disparity"):
         depth = 1 / depth
     _check_known(model.name, depth, options)
-    sigma = np.where(np.isfinite(depth), np.hypot(model.sigma, options.edge_sigma * spread), np.nan)
+    beyond = np.log(np.maximum(depth / (options.sky * np.nanmedian(depth)), 1)) if np.isfinite(depth).any() else depth
+    sigma = np.sqrt(model.sigma**2 + (options.edge_sigma * spread) ** 2 + (options.sky_sigma * beyond) ** 2)
     return DepthPriors(depth, sigma, relief, free_shift=model.kind == "affine_disparity")
 
 
