@@ -53,7 +53,7 @@ class Options:
     verdict: VerdictOptions = field(default_factory=VerdictOptions)
     refine_focal: bool = False  # refine a focal length that was given; one that was not always is
     start_fov_deg: float = 50.0  # horizontal, where no lens is given: between a phone (65) and 35 mm on Super 35 (39)
-    max_iterations: int = 40  # of the last adjustment
+    max_iterations: int = 60  # of the last adjustment
 
 
 WHOLE_CLIP = VideoOptions()
@@ -268,7 +268,7 @@ def _last_adjustment(
         refine_focal=refine_focal,
         focal_sigma=(options.mapping or MappingOptions()).focal_sigma,
         max_iterations=options.max_iterations,
-        cost_tolerance=1e-5,
+        cost_tolerance=1e-6,  # along the flat valley of a long lens a coarser one stops half a pixel too early
     )
     if motion.motion is Motion.NODAL:
         held = replace(settings, refine_translation=False)
