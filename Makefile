@@ -18,7 +18,7 @@ demo: .venv/.core
 	@echo "in 3D      $(BIN)/pip install -e '.[view]'  then  $(BIN)/sfm view out/demo"
 
 test: .venv/.all
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/.all
 	$(BIN)/ruff check

@@ -101,7 +101,7 @@ def test_the_noise_is_measured_and_the_worst_told_apart(rng):
 def test_a_noisy_track_and_one_at_an_edge_count_less(rng):
     shot, grown, _ = _grown(rng)
     assert TrackingNoise.unknown(grown).track_weight.tolist() == [1.0] * 100
-    relief = np.where(shot.tracks.track == 5, 0.3, 0.0)
+    relief = np.where(shot.tracks.track == 5, OutlierOptions().edge_relief, 0.0)
     plain = TrackingNoise.of(grown, np.zeros(len(shot.tracks)), OutlierOptions(weigh_tracks=False))
     edged = TrackingNoise.of(grown, relief, OutlierOptions(weigh_tracks=False))
     assert (plain.track_weight == 1).all()
