@@ -100,11 +100,14 @@ def evaluate(reconstruction: Reconstruction, shot: Shot, ground_truth: GroundTru
     Lens distortion is left out on both sides: the measures speak of the undistorted plate. The limit of `slide_px` is
     that the middle frame and the points seen there set the scale, as an artist would; it is NaN without true depth.
 
-    Raises `InputError` when a registered frame is no frame of the truth, or none is registered.
+    Raises `InputError` when a registered frame is no frame of the truth, none is registered, or the plates differ.
     """
     registered = np.flatnonzero(reconstruction.registered)
     if not len(registered):
         raise InputError(f"{shot.name}: no frame is registered; there is nothing to evaluate")
+    found, true = (f"{c.width}x{c.height}" for c in (reconstruction.camera, ground_truth.camera))
+    if found != true:
+        raise InputError(f"{shot.name}: its plate is {found}, the truth's {true}: the truth of another shot?")
     names = [shot.frame_names[frame] for frame in registered]
     true_frames = _match(names, ground_truth.frame_names)
     order = np.argsort(true_frames, kind="stable")

@@ -221,6 +221,13 @@ def test_a_frame_the_truth_does_not_know_is_an_error(rng):
         evaluate(reconstruct(cams, np.zeros((0, 3))), shot, truth_of(cams))
 
 
+def test_the_truth_of_another_plate_is_an_error(rng):
+    other = Camera([400.0, 400.0], [320.0, 240.0], [], 640, 480)
+    cams = at_centers(LINE)
+    with pytest.raises(InputError, match="its plate is 640x360, the truth's 640x480"):
+        evaluate(reconstruct(cams, np.zeros((0, 3))), shot_of(CAMERA, 4), truth_of(cams, other))
+
+
 def test_nothing_registered_is_an_error(rng):
     found, shot = solve(make_shot("pan", rng=rng, num_frames=3), rng, lost=(0, 1, 2))
     with pytest.raises(InputError, match="no frame is registered"):
@@ -228,8 +235,9 @@ def test_nothing_registered_is_an_error(rng):
 
 
 def test_a_single_camera_has_coverage_and_nothing_to_compare(rng):
-    found, shot = solve(make_shot("orbit", rng=rng, num_frames=4), rng, lost=(0, 1, 2))
-    measures = evaluate(found, shot, truth_of(at_centers(LINE))).as_dict()
+    truth = make_shot("orbit", rng=rng, num_frames=4)
+    found, shot = solve(truth, rng, lost=(0, 1, 2))
+    measures = evaluate(found, shot, truth_of(at_centers(LINE), truth.camera)).as_dict()
     assert measures["coverage"] == 25
     assert measures["rpe_rot_deg"] is None and measures["ate_pct"] is None
 

@@ -283,6 +283,12 @@ def test_show_without_a_display_is_one_line(rng, monkeypatch):
             show(reconstruction, shot)
 
 
+def test_a_screenshot_is_a_png(rng, tmp_path):
+    reconstruction, shot = solve(make_shot("dolly", rng=rng, num_frames=3), rng)
+    with pytest.raises(InputError, match=r"s\.jpg: a screenshot is a PNG"):
+        screenshot(reconstruction, shot, tmp_path / "s.jpg")
+
+
 def test_without_open3d_it_says_how_to_get_it(rng, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "open3d", None)
     reconstruction, shot = solve(make_shot("dolly", rng=rng, num_frames=3), rng)

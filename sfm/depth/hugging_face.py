@@ -76,7 +76,7 @@ def download(name: str, known: Known, output: Path) -> Path:
         found = snapshot_download(known.hub_id, revision=known.revision, local_dir=output, allow_patterns=patterns)
     except Exception as error:  # the hub's own errors and those of the network below share no base
         raise InputError(
-            f"{name}: {known.hub_id} cannot be downloaded ({_first_line(error)}); run this on a machine that reaches the hub"
+            f"{name}: {known.hub_id} cannot be downloaded ({_first_line(error)}); run this where the hub can be reached"
         ) from error
     return Path(found)
 

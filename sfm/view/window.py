@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sfm.errors import MissingDependencyError, SfmError, UsageError
+from sfm.errors import InputError, MissingDependencyError, SfmError, UsageError
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 from sfm.view.layout import lay_out, tubes, viewpoint
@@ -63,9 +63,11 @@ def screenshot(
 ) -> None:
     """Write what `show` shows first as a PNG; needs no display.
 
-    Raises `InputError` where `path` is unwritable or there is no camera to look from, `MissingDependencyError` without
-    Open3D, `SfmError` where Open3D cannot render.
+    Raises `InputError` where `path` is no PNG or unwritable, or there is no camera to look from,
+    `MissingDependencyError` without Open3D, `SfmError` where Open3D cannot render.
     """
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f"{path}: a screenshot is a PNG; give it a name that ends in .png")
     window = _Window(reconstruction, options, shot.name, magnify=OVERSAMPLING, visible=False)
     rgb = window.picture()
     window.close()
