@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sfm.lost_tracks import LostTracksOptions
-from sfm.tracking import TrackingOptions, track_points
+from sfm.tracking import TrackingOptions, _Tracker, track_points
 from sfm.video import Video
 
 WIDTH, HEIGHT = 320, 240
@@ -73,3 +73,25 @@ def test_another_place_is_not_taken_for_the_first(rng, other):
     tracks = _tracked(frames)
     assert _seen_in_both(tracks, 2, 4) > 100
     assert _seen_in_both(tracks, 2, 19) <= 2
+
+
+def test_a_jerk_is_followed_by_its_features(rng):
+    shifts = [0, 3, 6, 126, 129, 132]
+    frames = _frames(_texture(rng), shifts)
+    tracks, unguided = _tracked(frames, lost=NOT_LOOKING), _tracked(frames, lost=NOT_LOOKING, min_flow_found=0.0)
+    assert _seen_in_both(tracks, 2, 3) > 2 * _seen_in_both(unguided, 2, 3)
+    assert _seen_in_both(tracks, 2, 3) > 30
+    assert np.quantile(_error(tracks, shifts), 0.9) < 0.1
+
+
+@pytest.mark.parametrize(("together", "lost"), [(True, False), (False, True)])
+def test_few_survivors_must_move_together(rng, together, lost):
+    """A fifth of the tracks survive one frame: behind a passing lorry they agree on the move, by chance they do not."""
+    frame = _frames(_texture(rng), [0])[0]
+    tracker = _Tracker(Video.from_arrays([frame, frame]), TrackingOptions(max_tracks=400, min_distance=4), None)
+    tracker.step(0, frame)
+    count = len(tracker.ids)
+    survivors = np.arange(count) % 5 == 0
+    moved = tracker.xy + (np.float32([5, 2]) if together else rng.uniform(-80, 80, (count, 2)))
+    assert survivors.sum() >= 20
+    assert bool(tracker._lost_the_shot(moved.astype(np.float32), survivors)) is lost

@@ -125,3 +125,13 @@ def test_a_small_dolly_is_no_zoom():
     priors = DepthPriors(shot.priors.depth, np.full(len(shot.tracks), 0.2))
     grown, noise = extend(initialize(shot.tracks, priors, shot.camera), priors)
     assert classify_motion(grown, priors, noise).motion is Motion.SMALL_PARALLAX
+
+
+def test_depths_are_paid_for(rng, monkeypatch):
+    shot = make_shot("dolly", rng=rng, noise_px=0.3, **SMALL)
+    grown, noise = extend(initialize(shot.tracks, shot.priors, shot.camera), shot.priors)
+    paid = classify_motion(grown, shot.priors, noise).criterion
+    monkeypatch.setattr("sfm.motion._price_of_depths", lambda *_: 0.0)
+    free_of_charge = classify_motion(grown, shot.priors, noise).criterion
+    assert paid["free"] > free_of_charge["free"] + 0.5 * SMALL["num_tracks"]
+    assert paid["nodal"] == pytest.approx(free_of_charge["nodal"])
