@@ -48,20 +48,24 @@ def smooth_field(rng: np.random.Generator, xy: np.ndarray, size: tuple[int, int]
     return field[row, column]
 
 
-def variants(tracks: Tracks, camera: Camera, depth: np.ndarray, seed: int = 0) -> dict[str, DepthPriors]:
-    """Priors made from the true depth of each observation, NaN where unknown."""
+def variants(
+    tracks: Tracks, camera: Camera, depth: np.ndarray, relief: np.ndarray | float = 0.0, seed: int = 0
+) -> dict[str, DepthPriors]:
+    """Priors made from the true depth of each observation, NaN where unknown, and the relief of its map there."""
     rng = np.random.default_rng(seed)
     field = smooth_field(rng, tracks.xy, (camera.width, camera.height))
     middle = np.nanmedian(depth)
+    edges, none = np.broadcast_to(relief, depth.shape), np.zeros(len(depth))
+    rough = np.abs(2.2 + 0.4 * rng.standard_normal(len(depth)))  # range of such noise over a patch
     made = {
-        "true depth": (depth, 0.05),
-        "15 % low-frequency error": (depth * np.exp(0.15 * field), 0.15),
-        "30 % low-frequency error": (depth * np.exp(0.3 * field), 0.3),
-        "constant depth": (np.where(np.isfinite(depth), middle, np.nan), 0.3),
-        "inverted depth": (middle**2 / depth, 0.3),
-        "random noise": (middle * np.exp(0.5 * rng.standard_normal(len(depth))), 0.3),
+        "true depth": (depth, 0.05, edges),
+        "15 % low-frequency error": (depth * np.exp(0.15 * field), 0.15, edges),
+        "30 % low-frequency error": (depth * np.exp(0.3 * field), 0.3, edges),
+        "constant depth": (np.where(np.isfinite(depth), middle, np.nan), 0.3, none),
+        "inverted depth": (middle**2 / depth, 0.3, edges),
+        "random noise": (middle * np.exp(0.5 * rng.standard_normal(len(depth))), 0.3, rough),
     }
-    return {name: DepthPriors(d, np.where(np.isfinite(d), sigma, np.nan)) for name, (d, sigma) in made.items()}
+    return {name: DepthPriors(d, np.where(np.isfinite(d), sigma, np.nan), r) for name, (d, sigma, r) in made.items()}
 
 
 def _networks(shared: Path, video: Video, tracks: Tracks) -> dict[str, DepthPriors]:
@@ -82,7 +86,7 @@ def dolly(shared: Path) -> Case:
         maps = data["depth"].astype(float)
     depth = _read(maps, tracks, camera)
     prior = sample_depth(load(folder / "prior"), video, tracks)  # pyright: ignore[reportArgumentType]
-    priors = variants(tracks, camera, depth) | {"network-like": prior} | _networks(shared, video, tracks)
+    priors = variants(tracks, camera, depth, prior.relief) | {"network-like": prior} | _networks(shared, video, tracks)
     cams = Rigid3.from_matrix([frame["cam_from_world"] for frame in truth["frames"]])
     return Case(tracks, camera, cams, _inserted(tracks, camera, cams, depth), priors)
 
@@ -102,7 +106,7 @@ def office(shared: Path) -> Case:
     rotation = np.full((len(poses), 3, 3), np.nan)
     rotation[known] = Rotation.from_quat(poses[known, 3:]).as_matrix()
     cams = Rigid3(rotation, poses[:, :3]).inverse()
-    priors = variants(tracks, camera, sensor.depth / 1000) | _networks(shared, video, tracks)
+    priors = variants(tracks, camera, sensor.depth / 1000, sensor.relief) | _networks(shared, video, tracks)
     return Case(tracks, camera, cams, _inserted(tracks, camera, cams, sensor.depth / 1000), priors)
 
 

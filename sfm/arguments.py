@@ -138,8 +138,15 @@ def download(name: str, folder: Path | None) -> Path:
     return hugging_face.download(name, known(name), folder or hugging_face.models_folder() / name)
 
 
-def with_depth_asked_for(given: dict[str, Any], depth: str) -> dict[str, Any]:
-    """Own tracks that hold depth, when --depth is given too: `none` leaves it out, anything else is one too many."""
-    if depth != "none":
+def with_depth_asked_for(given: dict[str, Any], depth: str, of_a_model: bool) -> dict[str, Any]:
+    """Own tracks that hold depth, when --depth is given too: `none` leaves it out, anything else is one too many.
+
+    of_a_model: an option of depth models was given.
+    """
+    if of_a_model:
+        raise UsageError("--depth-kind and --flip-check: for depth models; the tracks hold depth already")
+    if depth == "auto":
+        return given
+    if depth.lower() != "none":
         raise UsageError(f"--depth {depth}: the tracks hold depth already; give --depth none, or tracks without depth")
     return {name: value for name, value in given.items() if name != "depth"}

@@ -178,8 +178,8 @@ def reconstruct(
         video = open_video(clip, VideoOptions(frames, step, fps))
         lens = arguments.lens(video.shot, camera, focal_px, focal_mm, sensor_mm)
         given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
-        if "depth" in given and depth != "auto":
-            given = arguments.with_depth_asked_for(given, depth)
+        if "depth" in given:
+            given = arguments.with_depth_asked_for(given, depth, depth_kind is not None or flip_check)
         if "depth" not in given:
             kept = None if no_cache else console.pace(progress)
             kind = depth_kind.value if depth_kind else None

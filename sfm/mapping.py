@@ -15,7 +15,7 @@ from sfm.bundle_adjustment import AdjustmentReport, adjust
 from sfm.geometry.absolute_pose import MIN_POINTS, absolute_pose
 from sfm.geometry.transform import Rigid3
 from sfm.geometry.triangulation import triangulate
-from sfm.outliers import OutlierOptions, TrackingNoise, drop_weak, filter_observations
+from sfm.outliers import OutlierOptions, TrackingNoise, drop_weak, filter_observations, unregistered
 from sfm.scene import DepthPriors, Reconstruction
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ class MappingOptions:
     min_tri_angle_deg: float = 1.5  # above it a point is triangulated, below lifted from the prior
     register_error_px: float = 4.0  # inlier threshold of a new frame's pose, px
     min_observations: int = 2  # a point is made from
+    poor_frame: float = 0.6  # of the shot's median part of tracks that agree: frames with less are registered anew
+    max_mends: int = 3  # times that is tried, while it helps
     growth: float = 1.4  # adjust whenever the frames have grown by this factor
     adjust_iterations: int = 10
     final_iterations: int = 30
@@ -77,6 +79,9 @@ def extend(
         mapper.make_points()
         mapper.adjust(options.final_iterations, tolerance)
         mapper.grow(everything, adjusting=False)
+    for _ in range(options.max_mends):
+        if not mapper.mend(everything):
+            break
     return mapper.scene, mapper.noise
 
 
@@ -125,6 +130,29 @@ class _Mapper:
                 adjusted_at = self.scene.registered.sum()
             elif self._runs_dry(frame):
                 self.make_points()
+
+    def mend(self, wanted: np.ndarray) -> bool:
+        """Register frames anew that most of their tracks disagree with; kept, and True, if then more sightings agree.
+
+        Behind a blur or a passer-by the first frames may be registered wrongly, and points made there bear them out.
+        """
+        agree = self.scene.inlier_part()
+        poor = self.scene.registered & (agree < self.options.poor_frame * np.nanmedian(agree))
+        if not poor.any() or poor.sum() > 0.5 * self.scene.registered.sum():
+            return False
+        before, noise = self.scene, self.noise
+        self.scene = drop_weak(unregistered(before, poor), self.options.outliers.min_inliers)
+        self.grow(wanted, adjusting=False)
+        self.make_points()
+        self.adjust(self.options.final_iterations)
+        self.grow(wanted, adjusting=False)
+        errors = [np.nan_to_num(scene.reprojection_errors(), nan=np.inf) for scene in (before, self.scene)]
+        agreeing = [int((e <= 2 * noise.knee_px).sum()) for e in errors]
+        logger.info("%d poor frames registered anew: %d sightings agree, %d before", poor.sum(), *agreeing[::-1])
+        if agreeing[1] > agreeing[0]:
+            return True
+        self.scene, self.noise = before, noise
+        return False
 
     def _next_frame(self, open_frames: np.ndarray) -> int | None:
         """The frame that sees most points, of those the one nearest to a registered frame."""

@@ -24,7 +24,9 @@ def load_masks(folder: str | Path, video: Video) -> Mask:
     folder, shot = Path(folder), video.shot
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of masks")
-    by_stem = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif")}
+    by_stem = {
+        p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+    }
     paths = [by_stem.get(Path(name).stem) or by_stem.get(name) for name in shot.frame_names]
     if not any(paths):
         raise InputError(
@@ -36,10 +38,10 @@ def load_masks(folder: str | Path, video: Video) -> Mask:
     def read(index: int) -> np.ndarray | None:
         if paths[index] is None:
             return None
-        image = cv2.imread(str(paths[index]), cv2.IMREAD_GRAYSCALE)
+        image = cv2.imread(str(paths[index]), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
         if image is None or image.shape != (shot.height, shot.width):
             got = "unreadable" if image is None else f"{image.shape[1]}x{image.shape[0]}"
             raise InputError(f"{paths[index]}: mask is {got}, the plate is {shot.width}x{shot.height}")
-        return image
+        return (image > 0).astype(np.uint8)  # of 16 bits the lower eight count too
 
     return read

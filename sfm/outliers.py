@@ -18,7 +18,7 @@ class OutlierOptions:
 
     wrong_part: float = 0.25  # of the observations may be wrong; of tracks checked by a person fewer
     weigh_tracks: bool = True  # tracks that err more count less; false for the few that a person checked
-    edge_relief: float = 0.2  # range of log depth under its patch at which a track is worth half
+    edge_relief: float = 0.2  # range of log depth under its patch, beyond the ordinary, at which a track is worth half
     min_inliers: int = 3  # a point is kept with, if registered frames saw it so often
 
 
@@ -56,8 +56,10 @@ class TrackingNoise:
         square = np.bincount(track[known], np.minimum(errors[known], 2 * knee) ** 2, count) / (2 * sigma**2)
         seen = np.bincount(track[known], minlength=count)
         own = (square + _BELIEVED_AFTER) / (seen + _BELIEVED_AFTER) if options.weigh_tracks else np.ones(count)
-        # the patch of a track at a depth edge follows both sides: too consistent to show as noise, but worth little
+        # the patch of a track at a depth edge follows both sides: too consistent to show as noise, but worth little;
+        # a map that is rough everywhere shows no edges
         step = np.bincount(track, relief, count) / np.maximum(scene.tracks.lengths, 1)
+        step = np.maximum(step - np.median(step), 0) if count else step
         return cls(sigma, knee, 1 / (np.maximum(own, 1.0) + (step / options.edge_relief) ** 2))
 
     def adjustment(self, **others) -> BundleAdjustmentOptions:
@@ -84,8 +86,11 @@ def _unregister_blind(scene: Reconstruction) -> Reconstruction:
     """Without the cameras that too few inliers hold: their poses are leftovers, not results."""
     seen = np.bincount(scene.tracks.frame[scene.inliers], minlength=len(scene.registered))
     blind = scene.registered & (seen < MIN_POINTS)
-    if not blind.any():
-        return scene
+    return unregistered(scene, blind) if blind.any() else scene
+
+
+def unregistered(scene: Reconstruction, blind: np.ndarray) -> Reconstruction:
+    """Without the cameras of some frames (frames,) bool."""
     cams = scene.cams_from_world
     return replace(
         scene,

@@ -132,9 +132,11 @@ class Patches:
             xy[todo] = p - moved
             moving = sane & (np.linalg.norm(moved, axis=1) > _CONVERGED_PX)
             todo, left = todo[moving], left[moving]
+        if len(todo):  # still on the move; of the others the last step was too short to look again
+            off[todo] = _seen(image, xy[todo], affine[todo], u, v) - left.template
         scale = np.linalg.det(affine)
         lost |= (scale < 0.3) | (scale > 3.0)
-        # both have unit norm: |seen - template|^2 = 2 - 2 correlation; the last step moved it too little to look again
+        # both have unit norm: |seen - template|^2 = 2 - 2 correlation
         correlation = np.where(lost, -1.0, 1 - 0.5 * np.einsum("np,np->n", off, off))
         moments = (self.descent[:, :2] * off[:, None]) @ _half_masks(self.radius).T
         shifts = np.einsum("nhab,nbh->nha", self.halves, moments)

@@ -157,6 +157,8 @@ def _solve(
     options = replace(options, mapping=mapping)
     ideal = tracks.undistorted(lens)
     priors = priors or DepthPriors.constant(tracks)
+    unit = _unit(priors)
+    priors = replace(priors, depth=priors.depth / unit)
 
     tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
     pinhole, noise, from_prior = lens.without_distortion(), None, True
@@ -168,8 +170,12 @@ def _solve(
     if prior_given and from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
         found = _or_without(found, ideal, pinhole, priors, options, tell)
     grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
+    if weight.agreement is Agreement.CONTRADICTS:  # then its edges are none either
+        priors = replace(priors, relief=np.zeros(len(tracks)))
+        grown, noise = filter_observations(grown, priors.relief, mapping.outliers)
+        _check_registered(grown)
     solved, adjustment = _last_adjustment(grown, priors, noise, motion, weight, refine_focal, options)
-    solved = _finish(solved, priors, tracks, lens, weight, options)
+    solved = _finish(solved, priors, unit, tracks, lens, weight, options)
     solved = solved if prior_given else replace(solved, depth_sigma=float("nan"))
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
@@ -201,6 +207,7 @@ def _map(
 ) -> _Mapped:
     mapping = options.mapping or MappingOptions()
     grown, noise = extend(seed, mapped_with, mapping, _mapping_progress(tell), noise)
+    _check_registered(grown)
     tell("adjusting", 0.0, "what kind of shot is it")
     motion = classify_motion(grown, mapped_with, noise, options.motion)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
@@ -226,6 +233,19 @@ def _or_without(
         options.start,
     )  # fmt: skip
     return other if better else found
+
+
+def _unit(priors: DepthPriors) -> float:
+    """The power of two nearest to the prior's median depth: inside, depths are near 1 whatever a model counts in."""
+    known = priors.depth[np.isfinite(priors.depth)]
+    return float(2.0 ** np.round(np.log2(np.median(known)))) if len(known) else 1.0
+
+
+def _check_registered(scene: Reconstruction) -> None:
+    if not scene.registered.any():
+        raise NoSolutionError(
+            "no frame keeps a camera: too few tracks agree on one rigid scene; see --verbose for what was tried"
+        )
 
 
 def _with_lens_of(model: DepthModel, options: Options) -> Options:
@@ -281,15 +301,16 @@ def _last_adjustment(
 
 
 def _finish(
-    solved: Reconstruction, priors: DepthPriors, tracks: Tracks, lens: Camera, weight: PriorWeight, options: Options
-) -> Reconstruction:
-    """World on the first registered camera, the plate's own tracks and lens back in, the last word on outliers."""
-    if not solved.registered.any():
-        raise NoSolutionError("no frame could be registered: see --verbose for what was tried")
+    solved: Reconstruction, priors: DepthPriors, unit: float, tracks: Tracks, lens: Camera, weight: PriorWeight,
+    options: Options,
+) -> Reconstruction:  # fmt: skip
+    """World on the first registered camera in the given unit, the plate's own tracks and lens back in, the last word on
+    outliers."""
     solved, _ = filter_observations(solved, priors.relief, (options.mapping or MappingOptions()).outliers)
+    _check_registered(solved)
     solved = with_support(solved, weight.depth_sigma if np.isfinite(weight.depth_sigma) else UNKNOWN_DEPTH_SIGMA)
     first = solved.cams_from_world[int(np.flatnonzero(solved.registered)[0])]
-    solved = solved.transform(Sim3(np.ones(()), first.rotation, first.translation))
+    solved = solved.transform(Sim3(np.array(unit), first.rotation, unit * first.translation))
     # exact, so that a reader who looks for the identity finds it
     rotation, translation = solved.cams_from_world.rotation.copy(), solved.cams_from_world.translation.copy()
     frame = int(np.flatnonzero(solved.registered)[0])
@@ -300,5 +321,6 @@ def _finish(
         cams_from_world=Rigid3(rotation, translation),
         camera=camera,
         tracks=tracks,
+        depth_scale=solved.depth_scale / unit,  # of the prior as it was given
         depth_sigma=weight.depth_sigma,
     )

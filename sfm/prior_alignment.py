@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from sfm.geometry.transform import Sim3
-from sfm.scene import DepthPriors, Reconstruction
+from sfm.scene import DepthPriors, Reconstruction, in_the_sky
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class AlignmentOptions:
     exponent_gain: float = 6.0  # log likelihood, over independent measurements, that an exponent must be worth
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
     """The comparison.
 
@@ -133,7 +133,9 @@ def worse_frames(scene: Reconstruction, priors: DepthPriors, alignment: Alignmen
     seen = np.bincount(frame, minlength=tracks.num_frames)
     order = np.argsort(frame, kind="stable")
     spread = np.array([_spread(part) if len(part) else 0.0 for part in np.split(error[order], np.cumsum(seen)[:-1])])
-    ordinary = float(np.median(spread[seen > 0]))
+    enough = seen >= _BELIEVED_AFTER
+    ordinary = float(np.median(spread[enough])) if enough.any() else 1.0
+    spread = np.where(enough, spread, ordinary)  # of one or two sightings it tells nothing
     independent = seen * alignment.measurements / alignment.known.sum()
     square = independent * (spread / max(ordinary, 1e-6)) ** 2 + _BELIEVED_AFTER
     return np.sqrt(square / (independent + _BELIEVED_AFTER))
@@ -236,8 +238,10 @@ def _best_offset(points: _Points) -> float:
 
 def _with_offset(priors: DepthPriors, offset: float) -> DepthPriors:
     disparity = 1 / priors.depth + offset
-    floor = 1e-3 * float(np.nanmedian(disparity))
-    return replace(priors, depth=1 / np.maximum(disparity, floor))
+    # the offset was found at points parallax knows, near ones as a rule: of the far ones it may leave nothing
+    floor = 1e-3 * float(np.median(disparity[disparity > 0]))
+    depth = 1 / np.maximum(disparity, floor)
+    return replace(priors, depth=depth, sigma=np.hypot(priors.sigma, in_the_sky(depth)))
 
 
 def _share(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> float:

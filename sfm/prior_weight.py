@@ -85,7 +85,7 @@ def weigh_prior(
         return priors, found
     evidence = []
     for share in options.ladder:
-        weight = float(share * measurements) / int(part.has_point.sum())
+        weight = float(share * measurements) / max(int(part.has_point.sum()), 1)
         settings = noise.adjustment(
             depth_weight=weight, max_iterations=options.iterations, cost_tolerance=1e-5, estimate_sigma=False
         )
@@ -143,6 +143,9 @@ def _serial_correlation(scene: Reconstruction) -> float:
     tracks = scene.tracks
     use = np.flatnonzero(scene.inliers & scene.registered[tracks.frame])
     error = scene.reprojections(use) - tracks.xy[use]
+    use, error = use[np.isfinite(error).all(1)], error[np.isfinite(error).all(1)]
+    if not len(use):
+        return 1.0
     same = np.diff(tracks.track[use]) == 0
     now, then = error[1:][same], error[:-1][same]
     # ranks would be robust but slow; errors are inliers, and large ones are pulled in

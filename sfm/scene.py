@@ -106,6 +106,16 @@ class Tracks:
         return replace(self, xy=at.cam_from_img(self.xy) * at.focal_length + at.principal_point)
 
 
+SKY = 20.0  # times the median depth of the shot: beyond it a network knows no more than that it is far
+
+
+def in_the_sky(depth: np.ndarray) -> np.ndarray:
+    """What to add (in quadrature) to the sigma of log depth: how far beyond `SKY` it lies; 0 nearer, NaN unknown."""
+    if not np.isfinite(depth).any():
+        return depth
+    return np.log(np.maximum(depth / (SKY * np.nanmedian(depth)), 1))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthPriors:
     """What a depth model says at every observation of `Tracks`, in the same order: by track, then frame.
@@ -225,6 +235,12 @@ class Reconstruction:
         """Root mean square reprojection error of the inliers, px; NaN without any."""
         errors = self.reprojection_errors(np.flatnonzero(self.inliers))
         return float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan")
+
+    def inlier_part(self) -> np.ndarray:
+        """Part of each frame's sightings that are inliers, (frames,); NaN where a frame sees nothing."""
+        seen = np.bincount(self.tracks.frame, minlength=self.tracks.num_frames)
+        agree = np.bincount(self.tracks.frame[self.inliers], minlength=self.tracks.num_frames)
+        return np.where(seen > 0, agree / np.maximum(seen, 1), np.nan)
 
     def frame_rms_px(self) -> np.ndarray:
         """Root mean square reprojection error of each frame's inliers, (frames,) px; NaN without any."""

@@ -96,7 +96,9 @@ class _Tracker:
         self.scale = min(1.0, options.working_width / shot.width)
         self.size = (round(shot.width * self.scale), round(shot.height * self.scale))
         self.ratio = np.array([shot.width / self.size[0], shot.height / self.size[1]])
-        self.grid = Grid(self.size, options.grid_cells, options.max_tracks)
+        # with fewer tracks than cells a cell could not hold one
+        across = min(options.grid_cells, max(int(np.sqrt(options.max_tracks * self.size[0] / self.size[1])), 1))
+        self.grid = Grid(self.size, across, options.max_tracks)
         self.patches = Patches.empty(options.patch_radius)
         self.xy = np.zeros((0, 2), np.float32)  # px centres at integers, as OpenCV has them
         self.ids = np.zeros(0, int)

@@ -11,7 +11,7 @@ import pytest
 from sfm.depth import CallableModel, DepthModel, DepthOptions, MapFolder, load, sample_depth
 from sfm.depth.maps import read_map
 from sfm.errors import InputError
-from sfm.scene import DepthPriors, Tracks
+from sfm.scene import SKY, DepthPriors, Tracks
 from sfm.video import Video, VideoOptions, open_video
 
 WIDTH, HEIGHT = 160, 90
@@ -119,13 +119,15 @@ def test_affine_disparity_at_edges_and_where_it_is_unknown():
     grid = np.repeat([[-2.0, -1.0, 7.0, 8.0]], 9, axis=0).repeat(4, axis=1)
     grid[0, 0] = np.nan
     options = DepthOptions(edge_sigma=0.5, nearest_to_farthest=10)
-    priors = sample(grid, [(5, 5), (20, 45), (140, 45), (40, 45), (120, 45)], "affine_disparity", options)
+    xy = [(5, 5), (20, 45), (140, 45), (40, 45), (120, 45), (60, 45), (100, 45)]
+    priors = sample(grid, xy, "affine_disparity", options)
     assert np.isnan(priors.depth[0]) and np.isnan(priors.sigma[0])
-    far, near, far_edge, near_edge = range(1, 5)
+    far, near, far_edge, near_edge, behind, before = range(1, 7)
     assert priors.depth[far] > priors.depth[far_edge] > priors.depth[near_edge] > priors.depth[near]
     assert priors.sigma[far] == priors.sigma[near] == 0.2 and priors.relief[near] == 0
-    np.testing.assert_allclose(priors.relief[[far_edge, near_edge]], priors.depth[[far_edge, near_edge]], rtol=1e-6)
-    np.testing.assert_allclose(priors.sigma[far_edge], np.hypot(0.2, 0.5 * priors.depth[far_edge]), rtol=1e-6)
+    steps = np.log(priors.depth[[far, before]] / priors.depth[[behind, near]])
+    np.testing.assert_allclose(priors.relief[[far_edge, near_edge]], steps, rtol=1e-6)
+    np.testing.assert_allclose(priors.sigma[[far_edge, near_edge]], np.hypot(0.2, 0.5 * steps), rtol=1e-6)
 
 
 @pytest.mark.parametrize("unknown", [np.nan, 0, -1, np.inf, -np.inf, 1e10])
@@ -175,9 +177,9 @@ def test_sigma_grows_in_the_sky(kind):
     depth = np.full((9, 16), 10.0)
     depth[:3], depth[3:5] = 4000.0, 150.0
     xy = [[80.0, 15.0], [80.0, 40.0], [80.0, 80.0]]
-    priors = sample(depth if kind == "depth" else 1 / depth, xy, kind, DepthOptions(sky=20, sky_sigma=1.0))
+    priors = sample(depth if kind == "depth" else 1 / depth, xy, kind)
     np.testing.assert_allclose(priors.depth, [4000, 150, 10])
-    np.testing.assert_allclose(priors.sigma, [np.hypot(0.2, np.log(4000 / (20 * 150))), 0.2, 0.2])
+    np.testing.assert_allclose(priors.sigma, [np.hypot(0.2, np.log(4000 / (SKY * 150))), 0.2, 0.2])
 
 
 def test_each_observation_gets_its_own_frames_depth(rng):

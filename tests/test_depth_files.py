@@ -351,3 +351,18 @@ def test_only_a_network_can_be_asked_twice(tmp_path, monkeypatch, spec):
     with pytest.raises(InputError) as caught:
         load(spec, flip_check=True)
     assert "leave it out" in one_line(caught)
+
+
+def test_a_flat_wall_agrees_with_its_mirror_image(video, rng):
+    def network(frames: np.ndarray) -> np.ndarray:
+        return 4.0 * np.exp(0.01 * rng.standard_normal(frames.shape[:3]))
+
+    assert np.isfinite(maps_of(load(network, "depth", flip_check=True), video)).mean() > 0.99
+
+
+def test_what_a_model_holds_may_be_said_otherwise(tmp_path, video):
+    function = load(lambda frames: np.ones(frames.shape[:3]))
+    np.save(tmp_path / "shot.0001.npy", np.ones((9, 16)))
+    for model in (function, load(tmp_path)):
+        assert load(model, "disparity").kind == "disparity"
+        assert load(model).kind == "depth"

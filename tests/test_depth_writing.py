@@ -326,3 +326,13 @@ def test_where_the_cache_is(video, network, monkeypatch, tmp_path):
     monkeypatch.setenv("SFM_CACHE", str(tmp_path / "cache"))
     near_edges(cached(network.model(), video), video)
     assert len(list((tmp_path / "cache" / "depth").glob("*/shot.*.npz"))) == 6
+
+
+@pytest.mark.parametrize("text", ["[]", '{"kind": "x"}', '{"kind": "depth", "field_of_view_deg": "wide"}', "{"])
+def test_a_cache_whose_description_is_damaged_is_computed_again(video, network, out, text):
+    model = cached(network.model(), video, out)
+    near_edges(model, video)
+    assert isinstance(model, CachedModel)
+    (model.folder / "depth.json").write_text(text)
+    assert near_edges(cached(network.model(), video, out), video) == [2, 3, 4, 5, 6, 7]
+    assert json.loads((model.folder / "depth.json").read_text())["model"]

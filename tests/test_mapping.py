@@ -1,13 +1,16 @@
 """The start from two frames and the growth to all of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from sfm.bundle_adjustment import adjust
 from sfm.errors import NotEnoughTracksError
-from sfm.geometry import Sim3
+from sfm.geometry import Rigid3, Sim3
+from sfm.geometry.rotation import rotation_from_rotvec
 from sfm.initialize import InitializeOptions, initialize
-from sfm.mapping import extend
+from sfm.mapping import MappingOptions, _Mapper, extend
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.scene import DepthPriors, Support
 from sfm.synthetic import make_shot
@@ -118,3 +121,27 @@ def test_unknown_depths_are_filled_by_the_others(rng):
     grown, _ = extend(initialize(shot.tracks, priors, shot.camera), priors)
     often = shot.tracks.lengths >= 5
     assert grown.has_point[often].mean() > 0.95
+
+
+def test_a_map_that_is_rough_everywhere_shows_no_edges(rng):
+    shot, grown, _ = _grown(rng)
+    rough = TrackingNoise.of(grown, np.full(len(shot.tracks), 2.0), OutlierOptions(weigh_tracks=False))
+    assert (rough.track_weight == 1).all()
+
+
+def test_frames_registered_wrongly_are_registered_anew(rng):
+    """The last frames somewhere else, with points of their own that bear them out."""
+    shot, grown, noise = _grown(rng)
+    rotation, translation = grown.cams_from_world.rotation.copy(), grown.cams_from_world.translation.copy()
+    rotation[8:] = rotation[8:] @ rotation_from_rotvec([0.0, 0.1, 0.0])
+    wrong = dataclasses.replace(grown, cams_from_world=Rigid3(rotation, translation))
+    wrong = dataclasses.replace(
+        wrong, inliers=np.nan_to_num(wrong.reprojection_errors(), nan=np.inf) < 2 * noise.knee_px
+    )
+    assert wrong.inlier_part()[8:].max() < 0.3
+    mapper = _Mapper(wrong, shot.priors, MappingOptions(), None)
+    mapper.noise = noise
+    assert mapper.mend(np.ones(10, bool))
+    assert mapper.scene.registered.all()
+    assert mapper.scene.inlier_part()[8:].min() > 0.9
+    assert not mapper.mend(np.ones(10, bool)), "nothing is left to mend"

@@ -6,11 +6,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from sfm.errors import NotEnoughTracksError
+from sfm.errors import NoSolutionError, NotEnoughTracksError
 from sfm.geometry import Camera, Sim3
 from sfm.geometry.rotation import rotation_angle
+from sfm.mapping import MappingOptions
 from sfm.motion import Motion
 from sfm.pipeline import BY_HAND, Options, SolveReport, reconstruct, reconstruct_tracks
+from sfm.prior_alignment import Agreement
 from sfm.prior_weight import PriorWeightOptions
 from sfm.scene import DepthPriors, Reconstruction, Support, Tracks
 from sfm.synthetic import SyntheticShot, make_shot
@@ -355,3 +357,31 @@ def test_priors_of_another_length_are_refused(rng):
     shot = make_shot("dolly", rng=rng, num_frames=6, num_tracks=50)
     with pytest.raises(ValueError, match="priors: got"):
         reconstruct_tracks(shot.tracks, DepthPriors(np.ones(3), np.ones(3)), shot.camera)
+
+
+@pytest.mark.parametrize("seed", [18, 27])
+def test_tracks_that_agree_on_nothing_are_no_solution(seed):
+    shot = make_shot(
+        "dolly", rng=np.random.default_rng(seed), num_frames=6, num_tracks=24, noise_px=3.0, outlier_ratio=0.5
+    )
+    with pytest.raises(NoSolutionError, match="keeps a camera"):
+        reconstruct_tracks(shot.tracks, None, shot.camera)
+
+
+def test_a_prior_of_noise_is_found_out_though_it_is_all_edges(rng):
+    shot = make_shot("orbit", rng=rng, noise_px=0.3, num_frames=16, num_tracks=300)
+    noise = np.exp(0.5 * rng.standard_normal(len(shot.tracks)))
+    relief = np.abs(2.2 + 0.4 * rng.standard_normal(len(shot.tracks)))
+    priors = DepthPriors(noise, np.full(len(noise), 0.3), relief)
+    solved, report = reconstruct_tracks(shot.tracks, priors, shot.camera, Options(mapping=MappingOptions()))
+    assert report.prior_weight.agreement is Agreement.CONTRADICTS
+    rotation_deg, position = pose_errors(solved, shot)
+    assert rotation_deg < 0.05 and position < 0.01
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e8])
+def test_the_unit_of_the_prior_may_be_anything(rng, unit):
+    shot = make_shot("handheld", rng=rng, noise_px=0.2, depth_error=0.1, depth_unit=1 / unit, **SMALL)
+    solved, _ = reconstruct_tracks(shot.tracks, shot.priors, shot.camera)
+    assert solved.registered.all()
+    assert pose_errors(solved, shot)[1] < 0.01

@@ -8,7 +8,7 @@ import pytest
 from sfm.bundle_adjustment import adjust
 from sfm.initialize import initialize
 from sfm.mapping import extend
-from sfm.prior_alignment import Agreement, align, in_unit_of, worse_frames
+from sfm.prior_alignment import Agreement, _with_offset, align, in_unit_of, worse_frames
 from sfm.scene import DepthPriors
 from sfm.synthetic import make_shot
 
@@ -107,3 +107,23 @@ def test_a_frame_whose_map_failed_is_believed_less(rng):
     assert np.delete(worse, 4).max() < 1.4
     flat = DepthPriors.constant(shot.tracks)
     np.testing.assert_array_equal(worse_frames(scene, flat, replace(found, known=np.zeros(0, bool))), 1)
+
+
+def test_what_an_offset_leaves_nothing_of_is_far():
+    """The offset is found at near points; most of the shot may lie beyond it."""
+    disparity = np.r_[np.full(70, 0.1), np.linspace(0.4, 1.0, 30)]
+    priors = DepthPriors(1 / disparity, np.full(100, 0.2), free_shift=True)
+    shifted = _with_offset(priors, -0.3)
+    np.testing.assert_allclose(1 / shifted.depth[70:], disparity[70:] - 0.3)
+    assert (shifted.depth[:70] > 100).all()
+    assert (shifted.sigma[70:] == 0.2).all()
+
+
+def test_two_sightings_do_not_tell_a_frame(rng):
+    shot, scene = _solved(rng)
+    depth = _true_depth(shot) * np.exp(0.1 * rng.standard_normal(len(shot.tracks)))
+    depth[np.flatnonzero(shot.tracks.frame == 4)[2:]] = np.nan
+    priors, found = _compared(rng, depth, shot, scene)
+    worse = worse_frames(in_unit_of(scene, priors), priors, found)
+    assert worse[4] == pytest.approx(1)
+    assert worse.min() > 0.7

@@ -197,6 +197,11 @@ def test_no_more_tracks_than_asked_for(frames, max_tracks):
     assert np.bincount(tracks.frame).max() >= 0.5 * max_tracks
 
 
+def test_fewer_tracks_than_cells(frames):
+    tracks = track_points(_clip(frames[:4]), replace(SMALL, max_tracks=20, grid_cells=16))
+    assert 10 <= np.bincount(tracks.frame).max() <= 40
+
+
 def test_tracks_are_spread_over_the_picture(tracked):
     xy = tracked.xy[tracked.frame == 20]
     cell = (xy // [WIDTH / 4, HEIGHT / 3]).astype(int)
@@ -240,6 +245,11 @@ def test_masks_of_a_folder(frames, tmp_path, caplog):
     mask = load_masks(tmp_path, video)
     assert "2 of 4 frames have no mask" in caplog.text
     assert mask(1) is None
+    dim = np.zeros((HEIGHT, WIDTH), np.uint16)
+    dim[5, 7] = 200  # nothing in the upper eight of its 16 bits
+    cv2.imwrite(str(tmp_path / "clip.0002.tiff"), dim)
+    deep = load_masks(tmp_path, video)(1)
+    assert deep is not None and deep[5, 7] and np.count_nonzero(deep) == 1
     for index in (0, 2):
         image = mask(index)
         assert image is not None

@@ -9,6 +9,7 @@ from sfm.depth.callable import CallableModel
 from sfm.depth.model import DepthKind
 
 TOLERANCE = 0.1  # of the range of a map (5th to 95th percentile; of log depth, of affine disparity itself)
+REPEATABLE = 0.05  # of log depth (of affine disparity: of its median): by so little any network differs from itself
 
 
 def flip_checked(model: CallableModel, tolerance: float = TOLERANCE) -> CallableModel:
@@ -46,6 +47,7 @@ class _FlipChecked:
         spread = high - low
         second = values[1] * (spread[0] / max(spread[1], 1e-12) if affine else 1.0)
         second += np.median((values[0] - second)[known])
-        agreed = known & (np.abs(second - values[0]) <= self.tolerance * spread[0])
+        least = REPEATABLE * (abs(float(np.median(values[0][known]))) if affine else 1.0)
+        agreed = known & (np.abs(second - values[0]) <= max(self.tolerance * spread[0], least))
         mean = np.where(agreed, 0.5 * (values[0] + second), np.nan)
         return (mean if affine else np.exp(mean)).astype(np.float32)

@@ -44,7 +44,8 @@ def load(
     if not flip_check:
         return model
     if not isinstance(model, CallableModel):
-        raise InputError(f"flip check: depth {str(spec)!r} computes nothing that could be asked again; leave it out")
+        name = "none" if model is None else model.name
+        raise InputError(f"flip check: only networks and functions can be asked twice, not {name}; leave it out")
     return flip_checked(model)
 
 
@@ -52,21 +53,27 @@ def _model(spec: Any, kind: DepthKind | None, shot: Shot | None) -> DepthModel |
     if spec is None or (isinstance(spec, str) and spec.lower() == "none"):
         return None
     if isinstance(spec, DepthModel):
-        return spec
+        return _of_kind(spec, kind)
     if callable(spec):
         return CallableModel(spec, kind or "depth")
-    if isinstance(spec, str) and spec == "auto":
+    if isinstance(spec, str) and spec.lower() == "auto":
         return automatic(shot, kind)
     if not isinstance(spec, str | Path) or not str(spec):
         raise InputError(f"depth: got {spec!r:.80}, expected a path, a name, a function or a depth model")
     if Path(spec).is_dir() and not _is_network(Path(spec)):
         return MapFolder(spec, kind)
-    model = _network(spec)
+    return _of_kind(_network(spec), kind)
+
+
+def _of_kind(model: DepthModel, kind: DepthKind | None) -> DepthModel:
+    """The model, said to give another kind of map."""
     if kind in (None, model.kind):
         return model
     if isinstance(model, CallableModel):
         return replace(model, kind=kind)
-    raise InputError(f"depth kind {kind}: {spec} makes a model that says itself that it gives {model.kind}")
+    if isinstance(model, MapFolder):
+        return replace(model, told_kind=kind)
+    raise InputError(f"depth kind {kind}: {model.name} says itself that it gives {model.kind}")
 
 
 def automatic(shot: Shot | None, kind: DepthKind | None = None) -> DepthModel:
@@ -83,7 +90,7 @@ def automatic(shot: Shot | None, kind: DepthKind | None = None) -> DepthModel:
             return MapFolder(folder, kind)
     here = [name for name, known in CATALOG.items() if known.commercial and is_here(name)]
     try:
-        return load_known(here[0] if here else DEFAULT)
+        return _of_kind(load_known(here[0] if here else DEFAULT), kind)
     except MissingDependencyError as error:
         raise InputError(
             f"no depth prior: no maps beside the clip (a folder `depth`), and no network ({error}); give --depth with a"

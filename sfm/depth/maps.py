@@ -64,7 +64,9 @@ class MapFolder:
             about = json.loads((Path(self.folder) / ABOUT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        if not isinstance(about, dict) or about.get("kind", "depth") not in DEPTH_KINDS:
+        numbers = (about.get(key) for key in ("sigma", "field_of_view_deg")) if isinstance(about, dict) else ("",)
+        readable = all(value is None or isinstance(value, int | float) for value in numbers)
+        if not readable or about.get("kind", "depth") not in DEPTH_KINDS:
             raise InputError(f"{Path(self.folder) / ABOUT}: not written by sfm depth; remove it, or say --depth-kind")
         return about
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sfm.depth.model import DepthModel, one_per_frame
 from sfm.errors import InputError
-from sfm.scene import DepthPriors, Tracks
+from sfm.scene import DepthPriors, Tracks, in_the_sky
 from sfm.video import Shot, Video
 
 # renderers write huge numbers where there is nothing (Blender 1e10); tiny ones would overflow when inverted
@@ -30,8 +30,6 @@ class DepthOptions:
     max_aspect_error: float = 0.02  # a map whose aspect ratio is further off than this belongs to another shot
     edge_radius_px: float = 10.0  # half side of the square around a keypoint in which the map is searched for an edge
     edge_sigma: float = 0.5  # added (in quadrature) to sigma per unit of log spread between the four neighbours
-    sky: float = 20.0  # times the shot's median depth: beyond it a network knows no more than that it is far
-    sky_sigma: float = 1.0  # added (in quadrature) to sigma per unit of log depth beyond
     nearest_to_farthest: float = 10.0  # ratio of depths at which affine disparity starts, until the shot tells
     min_known: float = 0.05  # below this share of the observations with a depth the model is useless
     warn_unknown: float = 0.2  # above this share of the observations without a depth, say so
@@ -58,7 +56,7 @@ def sample_depth(
     """
     if tracks.num_frames != len(video):
         raise ValueError(f"tracks: got {tracks.num_frames} frames, expected the {len(video)} of the video")
-    depth, spread, relief = np.full(len(tracks), np.nan), np.zeros(len(tracks)), np.zeros(len(tracks))
+    depth, beside, around = np.full(len(tracks), np.nan), np.zeros((2, len(tracks))), np.zeros((2, len(tracks)))
     by_frame = np.argsort(tracks.frame, kind="stable")
     ends = np.cumsum(np.bincount(tracks.frame, minlength=len(video)))
     for frame, depth_map in enumerate(one_per_frame(model, video)):
@@ -67,31 +65,30 @@ def sample_depth(
             at = by_frame[ends[frame - 1] if frame else 0 : ends[frame]]
             xy = tracks.xy[at] / (video.shot.width, video.shot.height)
             values = _logarithm(np.asarray(depth_map)) if model.kind != "affine_disparity" else _finite(depth_map)
-            depth[at], spread[at] = _sample(np.asarray(depth_map, float), values, xy)
-            relief[at] = _relief(values, xy, options.edge_radius_px / video.shot.width)
+            depth[at], beside[:, at] = _sample(np.asarray(depth_map, float), values, xy)
+            around[:, at] = _lowest_and_highest(values, xy, options.edge_radius_px / video.shot.width)
         if progress is not None:
             progress(frame + 1)
     if model.kind == "affine_disparity":
-        depth = _with_offset(depth, options.nearest_to_farthest)
-        # ranges of disparity become ranges of its logarithm
-        spread, relief = spread / np.nan_to_num(depth, nan=1.0), relief / np.nan_to_num(depth, nan=1.0)
+        offset = _offset(depth, options.nearest_to_farthest)
+        depth, beside, around = offset(depth), np.log(offset(beside)), np.log(offset(around))
     if model.kind in ("disparity", "affine_disparity"):
         depth = 1 / depth
     _check_known(model.name, depth, options)
-    beyond = np.log(np.maximum(depth / (options.sky * np.nanmedian(depth)), 1)) if np.isfinite(depth).any() else depth
-    sigma = np.sqrt(model.sigma**2 + (options.edge_sigma * spread) ** 2 + (options.sky_sigma * beyond) ** 2)
-    return DepthPriors(depth, sigma, relief, free_shift=model.kind == "affine_disparity")
+    spread, relief = beside[1] - beside[0], around[1] - around[0]
+    sigma = np.sqrt(model.sigma**2 + (options.edge_sigma * spread) ** 2 + in_the_sky(depth) ** 2)
+    return DepthPriors(depth, sigma, np.maximum(relief, 0), free_shift=model.kind == "affine_disparity")
 
 
-def _with_offset(disparity: np.ndarray, ratio: float) -> np.ndarray:
-    """Affine disparity with the offset that makes the nearest `ratio` times as near as the farthest."""
+def _offset(disparity: np.ndarray, ratio: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Adds to affine disparity what makes the nearest of the known `ratio` times as near as the farthest."""
     known = np.isfinite(disparity)
     if not known.any():
-        return disparity
+        return lambda values: np.ones_like(values)
     low, high = np.quantile(disparity[known], [0.01, 0.99])
     span = max(high - low, 1e-9 * max(abs(high), 1.0))
     floor = span / (ratio - 1)
-    return np.maximum(disparity - low + floor, 0.1 * floor)
+    return lambda values: np.maximum(values - low + floor, 0.1 * floor)
 
 
 def _check_aspect(name: str, shot: Shot, frame: int, depth_map: np.ndarray, options: DepthOptions) -> None:
@@ -120,7 +117,7 @@ def _finite(depth_map: np.ndarray) -> np.ndarray:
 
 
 def _sample(depth_map: np.ndarray, values: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The map read at xy (n, 2), 0..1 over the plate, and the range of `values` (h, w) over the neighbours."""
+    """The map read at xy (n, 2), 0..1 over the plate, and the least and most of `values` (h, w) of its neighbours."""
     size = np.array(depth_map.shape[::-1])
     inside = np.all((xy >= 0) & (xy <= 1), axis=1)
     centre = np.clip(xy * size - 0.5, 0, size - 1)
@@ -136,11 +133,11 @@ def _sample(depth_map: np.ndarray, values: np.ndarray, xy: np.ndarray) -> tuple[
     heaviest = np.take_along_axis(corner, weight.argmax(axis=0)[None], axis=0)
     corner = np.where(known, np.where(used, corner, heaviest), 0.0)
     mean = (weight * np.where(used & known, depth_map[rows, columns], 0.0)).sum(axis=0)
-    return np.where(known, mean, np.nan), corner.max(axis=0) - corner.min(axis=0)
+    return np.where(known, mean, np.nan), np.stack([corner.min(axis=0), corner.max(axis=0)])
 
 
-def _relief(values: np.ndarray, xy: np.ndarray, radius: float) -> np.ndarray:
-    """Range of the values in a square around xy (n, 2), 0..1 over the plate; radius in plate widths."""
+def _lowest_and_highest(values: np.ndarray, xy: np.ndarray, radius: float) -> np.ndarray:
+    """Of the values in a square around xy (n, 2), 0..1 over the plate, (2, n); radius in plate widths."""
     size = np.array(values.shape[::-1])
     valid = np.isfinite(values)
     side = 2 * int(np.ceil(radius * size[0])) + 1
@@ -149,8 +146,8 @@ def _relief(values: np.ndarray, xy: np.ndarray, radius: float) -> np.ndarray:
     highest = cv2.dilate(np.where(valid, values, -nothing), square)
     lowest = cv2.erode(np.where(valid, values, nothing), square)
     column, row = np.clip(xy * size, 0, size - 1).astype(int).T
-    # where the map knows nothing it shows no edge either
-    return np.maximum(highest[row, column] - lowest[row, column], 0).astype(float)
+    found = np.stack([lowest[row, column], highest[row, column]]).astype(float)
+    return np.where(found[1] >= found[0], found, 0.0)  # where the map knows nothing it shows no edge either
 
 
 def _check_known(name: str, depth: np.ndarray, options: DepthOptions) -> None:

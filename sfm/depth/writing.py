@@ -128,7 +128,10 @@ def _claim(folder: Path, about: dict[str, Any], force: bool) -> None:
     there = [f for f in sorted(folder.iterdir()) if f.name[0] != "." and f.suffix != ".tmp"] if folder.is_dir() else []
     if not there:
         return
-    before = MapFolder(folder).about()
+    try:
+        before = MapFolder(folder).about()
+    except InputError as error:
+        raise UsageError(str(error)) from error
     if not before.keys() >= set(IDENTITY):
         raise UsageError(f"{folder}: holds files that sfm depth did not write; choose another folder")
     maps = [file for file in there if file.suffix in (".npz", ".exr")]

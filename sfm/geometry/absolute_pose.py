@@ -31,12 +31,13 @@ def absolute_pose(
     if start is not None:
         candidates.append(refine_absolute_pose(points[some], cam_points[some], start, max_error))
     if not candidates or _inliers(points, cam_points, candidates[0], max_error).mean() < 0.5:
+        unit = max(float(np.median(np.abs(points))), 1e-300)  # SQPnP gives up on points a millionth of a unit away
         found, rotvec, translation, _ = cv2.solvePnPRansac(
-            points, cam_points, np.eye(3), None, reprojectionError=max_error, iterationsCount=500, confidence=0.9999,
-            flags=cv2.SOLVEPNP_SQPNP,
+            points / unit, cam_points, np.eye(3), None, reprojectionError=max_error, iterationsCount=500,
+            confidence=0.9999, flags=cv2.SOLVEPNP_SQPNP,
         )  # fmt: skip
         if found:
-            ransac = Rigid3.from_rotvec(rotvec.ravel(), translation.ravel())
+            ransac = Rigid3.from_rotvec(rotvec.ravel(), unit * translation.ravel())
             candidates.append(refine_absolute_pose(points[some], cam_points[some], ransac, max_error))
     scored = [(_inliers(points, cam_points, c, max_error), c) for c in candidates]
     best = max(scored, key=lambda pair: pair[0].sum(), default=(nobody, None))
