@@ -81,9 +81,10 @@ def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray,
 
     ramp = depth_colors(np.geomspace(*limits, 64), limits)
     left, right = footer.shape[1] - 350 * unit, footer.shape[1] - 120 * unit
-    draw_text(footer, (left - 14 * unit, 36 * unit), f"depth  {limits[0]:.3g}", 18 * unit, INK, align=1)
+    near, far = (f"{float(f'{limit:.3g}'):g}" for limit in limits)  # three digits, and no 5.84e+03
+    draw_text(footer, (left - 14 * unit, 36 * unit), f"depth  {near}", 18 * unit, INK, align=1)
     draw_color_bar(footer, (left, 20 * unit, right, 38 * unit), ramp)
-    draw_text(footer, (right + 14 * unit, 36 * unit), f"{limits[1]:.3g}", 18 * unit)
+    draw_text(footer, (right + 14 * unit, 36 * unit), far, 18 * unit)
 
 
 def _tail(reconstruction: Reconstruction, here: np.ndarray, age: int) -> tuple[np.ndarray, np.ndarray]:
