@@ -1,7 +1,8 @@
 """The `sfm` command: the only place that reads argv and exits.
 
-Exit codes: 0 done, 1 unexpected, 2 usage, 3 input unreadable, 4 no solution, 130 interrupted. An error is one line on
-stderr; a traceback comes only with --debug. What is heavy is imported by the command that needs it: help is instant.
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 input unreadable, 4 no solution, 5 below --fail-below, 130 interrupted. An
+error is one line on stderr; a traceback comes only with --debug. What is heavy is imported by the command that needs
+it: help is instant.
 """
 
 import json
@@ -55,6 +56,13 @@ class ColorBy(StrEnum):
     depth = "depth"
     residual = "residual"
     support = "support"
+
+
+class Gate(StrEnum):
+    """The verdict that `reconstruct` must reach."""
+
+    PASS = "PASS"
+    REVIEW = "REVIEW"
 
 
 DOWNLOAD_HELP = (
@@ -157,6 +165,7 @@ def reconstruct(
     tracks: Annotated[Path | None, _option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,
     seed: Annotated[int, _option(RUN, "The same seed gives the same result.", min=0)] = 0,
     force: Annotated[bool, _option(RUN, "Replace an older result, once the new one is done.", "--force")] = False,
+    fail_below: Annotated[Gate | None, _option(RUN, "Exit with 5 on a worse verdict; the result is kept.")] = None,
     quiet: Annotated[bool, _option(RUN, "Say nothing but errors.", "--quiet")] = False,
     verbose: Annotated[bool, _option(RUN, "Say what is decided, and why.", "--verbose")] = False,
     debug: Annotated[bool, _option(RUN, "Say everything; errors with a traceback.", "--debug")] = False,
@@ -193,6 +202,9 @@ def reconstruct(
         solve = results.write_result(output, reconstruction, report, video, asked, log=log(), force=force)
     if not quiet:
         console.summarize(console.output_console(), solve, str(output))
+    worse = {None: (), Gate.REVIEW: ("FAIL",), Gate.PASS: ("FAIL", "REVIEW")}[fail_below]
+    if solve["verdict"] in worse:
+        raise typer.Exit(_complain(f"{output}: verdict {solve['verdict']}, below the {fail_below} asked for", 5))
 
 
 def _check_loudness(quiet: bool, verbose: bool, debug: bool) -> None:

@@ -416,6 +416,15 @@ def test_own_tracks_take_the_trackers_place(sfm, plate, solved, tmp_path):
     refused(sfm(*args, tmp_path / "far.npz"), 3, "1101-1112, the clip has 1001-1012", tmp_path / "new")
 
 
+def test_a_verdict_below_the_one_asked_for(sfm, plate, tmp_path):
+    args = ["reconstruct", plate / "frames", *ALONE, *FEW, "--quiet"]  # no lens: REVIEW at best
+    code, _, said = sfm(*args, "-o", tmp_path / "out", "--fail-below", "PASS")
+    verdict = json.loads((tmp_path / "out" / "solve.json").read_text())["verdict"]
+    assert verdict != "PASS" and code == 5
+    assert said.strip() == f"error: {tmp_path / 'out'}: verdict {verdict}, below the PASS asked for"
+    assert sfm(*args, "-o", tmp_path / "again")[0] == 0
+
+
 def test_warnings_of_other_packages_go_to_the_log_only(capsys):
     from sfm import console
 
