@@ -7,6 +7,7 @@ it: help is instant.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -75,6 +76,10 @@ Result = Annotated[Path, typer.Argument(metavar="OUT", help="A result of sfm rec
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit with its code."""
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    for name in ("SIGTERM", "SIGHUP"):  # a render farm's way of interrupting; what is half written is taken away
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         code = app(args, prog_name="sfm", standalone_mode=False)
         if code == 130:
@@ -99,6 +104,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     message = getattr(error, "format_message", None)
     if message is not None:  # typer's own, about arguments it cannot read
+        if "unexpected extra argument" in message():
+            return "more than one INPUT: give the folder of frames, or a pattern in quotes, e.g. 'shot.####.jpg'", 2
         command = getattr(getattr(error, "ctx", None), "command_path", "sfm")
         return f"{message()} ({command} --help lists what there is)", 2
     return f"unexpected {type(error).__name__}: {error} (run again with --debug to see where)", 1
@@ -174,6 +181,8 @@ def reconstruct(
     _check_loudness(quiet, verbose, debug)
     if tracks is not None and (masks is not None or max_tracks is not None):
         raise UsageError("--tracks: takes the tracker's place, which --masks and --max-tracks are for")
+    if depth.lower() == "none" and (depth_weight or depth_kind or flip_check):
+        raise UsageError("--depth none: --depth-weight, --depth-kind and --flip-check are for a depth prior")
     asked = {name: value for name, value in locals().items() if name not in ("quiet", "verbose", "debug", "force")}
     _calm_opencv(debug)
     from sfm import arguments, console, pipeline, results

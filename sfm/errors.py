@@ -10,6 +10,7 @@ Every message is one line that says what, where and what to do. Partial results 
 an unregistered frame is a mask in the `Reconstruction`.
 """
 
+import json
 import sys
 
 
@@ -52,3 +53,14 @@ class NoSolutionError(SfmError):
     """The method ran and found nothing it can stand by."""
 
     exit_code = 4
+
+
+def reason(error: Exception) -> str:
+    """What was wrong with a file, in few words."""
+    if isinstance(error, KeyError):
+        return f"no {str(error.args[0]).split(' ')[0]!r}"  # NumPy: 'depth is not a file in the archive'
+    if isinstance(error, json.JSONDecodeError):
+        return "not JSON"
+    if isinstance(error, TypeError | IndexError):
+        return "its entries are not of the form they must have"
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())

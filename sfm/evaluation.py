@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from sfm.errors import InputError
+from sfm.errors import InputError, reason
 from sfm.geometry.camera import Camera
 from sfm.geometry.rotation import rotation_angle
 from sfm.geometry.transform import Rigid3, Sim3
@@ -54,7 +54,7 @@ class GroundTruth:
             cams_from_world = Rigid3.from_matrix([frame["cam_from_world"] for frame in frames])
             names = tuple(PurePath(frame["name"]).name for frame in frames)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise InputError(f"{gt_json}: not a ground truth of cameras ({_reason(error)})") from error
+            raise InputError(f"{gt_json}: not a ground truth of cameras ({reason(error)})") from error
         depth = None if depth_npz is None else _load_depth(depth_npz, len(names))
         return cls(camera, cams_from_world, names, depth)
 
@@ -274,12 +274,7 @@ def _load_depth(path: str | Path, frames: int) -> np.ndarray:
         with open(path, "rb") as file, np.load(file) as data:  # numpy leaves the file open when it is damaged
             depth = data["depth"]
     except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path}: not a file of true depth with an array 'depth' ({_reason(error)})") from error
+        raise InputError(f"{path}: not a file of true depth with an array 'depth' ({reason(error)})") from error
     if depth.ndim != 3 or len(depth) != frames:
         raise InputError(f"{path}: depth of shape {depth.shape}, expected ({frames}, height, width) as of the cameras")
     return depth
-
-
-def _reason(error: Exception) -> str:
-    """One line that says what was wrong."""
-    return f"no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or str(error)

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from sfm.errors import InputError, UsageError
+from sfm.errors import InputError, UsageError, reason
 from sfm.files import replacing
 from sfm.scene import Tracks
 
@@ -35,7 +35,7 @@ def read_tracks(path: str | Path) -> tuple[Tracks, np.ndarray, np.ndarray | None
     try:
         frame, track, xy, depth = (_read_csv if path.suffix.lower() == ".csv" else _read_npz)(path)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, csv.Error) as error:
-        raise InputError(f"{path}: not a file of tracks ({_reason(error)})") from error
+        raise InputError(f"{path}: not a file of tracks ({reason(error)})") from error
     _check(path, frame, track, xy)
     order = np.lexsort((frame, track))
     frame_numbers, frame = np.unique(frame[order].astype(np.int64), return_inverse=True)
@@ -139,9 +139,3 @@ def _write_csv(file, frame: np.ndarray, track: np.ndarray, xy: np.ndarray, depth
     header = ",".join(COLUMNS if depth is None else (*COLUMNS, "depth"))
     formats = ["%d", "%d", "%.6f", "%.6f"] + ["%.9g"] * (depth is not None)
     np.savetxt(file, np.column_stack(columns), fmt=formats, delimiter=",", header=header, comments="")
-
-
-def _reason(error: Exception) -> str:
-    """One line that says what was wrong."""
-    text = f"no array {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or str(error)
-    return " ".join(text.split())

@@ -621,6 +621,31 @@ def test_a_taken_output_is_found_before_the_work(sfm, plate, solved, monkeypatch
     refused(sfm("reconstruct", plate / "frames", "-o", solved[0]), 2, "holds a result already")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_render_farm_may_stop_it(plate, tmp_path):
+    """SIGTERM while the result is written: nothing of it stays."""
+    code = (
+        "import os, signal, sys; from sfm import results; from sfm.cli import main;"
+        "results.write_top_view = lambda *_: os.kill(os.getpid(), signal.SIGTERM);"
+        f"main(['reconstruct', {str(plate / 'frames')!r}, '-o', {str(tmp_path / 'o')!r}, '--depth', 'none',"
+        " '--max-tracks', '300', '--quiet'])"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (process.returncode, process.stderr) == (130, "error: interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_that_contradict_each_other_about_depth(sfm, plate, tmp_path):
+    args = ["reconstruct", plate / "frames", "-o", tmp_path / "o", "--depth", "none"]
+    for option in (["--depth-weight", "3"], ["--depth-kind", "depth"], ["--flip-check"]):
+        refused(sfm(*args, *option), 2, "--depth none: .* are for a depth prior")
+
+
+def test_a_wildcard_that_the_shell_expanded(sfm, plate, tmp_path):
+    files = sorted((plate / "frames").iterdir())
+    refused(sfm("reconstruct", *files, "-o", tmp_path / "o"), 2, "give the folder of frames, or a pattern in quotes")
+
+
 def test_a_damaged_movie_is_one_line_whatever_the_decoder_says(tmp_path):
     """In a process of its own: FFmpeg writes to stderr from C, and is told to be quiet once."""
     (tmp_path / "cut.mp4").write_text("not a movie")

@@ -336,3 +336,13 @@ def test_a_cache_whose_description_is_damaged_is_computed_again(video, network, 
     (model.folder / "depth.json").write_text(text)
     assert near_edges(cached(network.model(), video, out), video) == [2, 3, 4, 5, 6, 7]
     assert json.loads((model.folder / "depth.json").read_text())["model"]
+
+
+def test_previews_are_no_maps(network, out, tmp_path, caplog):
+    pictures = [np.full((90, 160, 3), 40 * i, np.uint8) for i in range(4)]
+    video = Video.from_arrays(pictures, name="clip")
+    maps = write_maps(network.model(), video, out)
+    write_previews(maps, video, out)
+    assert list(out.glob("preview_*.png"))
+    assert len([m for m in MapFolder(out).maps(video) if m is not None]) == 4
+    assert "told apart" not in caplog.text

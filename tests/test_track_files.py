@@ -82,7 +82,7 @@ def test_malformed_csv_is_one_line(tmp_path, text, message):
 def test_malformed_npz_is_one_line(tmp_path):
     one = np.ones(3)
     cases = {
-        "no array": {"frame": one, "track": one},
+        "no .xy.": {"frame": one, "track": one},
         "expected": {"frame": one, "track": one, "xy": np.ones((2, 2))},
         "depth": {"frame": one, "track": one, "xy": np.ones((3, 2)), "depth": np.ones(2)},
         "could not convert": {"frame": np.array(["a", "b", "c"]), "track": one, "xy": np.ones((3, 2))},

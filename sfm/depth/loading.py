@@ -12,7 +12,7 @@ from typing import Any
 from sfm.depth.callable import CallableModel
 from sfm.depth.catalog import CATALOG, DEFAULT, known
 from sfm.depth.flip_check import flip_checked
-from sfm.depth.maps import MapFolder, holds_maps_of
+from sfm.depth.maps import MAP_SUFFIXES, MapFolder, holds_maps_of
 from sfm.depth.model import DEPTH_KINDS, DepthKind, DepthModel
 from sfm.errors import InputError, MissingDependencyError, SfmError
 from sfm.video import Shot
@@ -156,6 +156,8 @@ _FILES = {".onnx": _onnx, ".tflite": _tflite, ".pt": _torchscript, ".pth": _torc
 
 
 def _from_file(path: Path) -> CallableModel:
+    if path.suffix.lower() in MAP_SUFFIXES:
+        raise InputError(f"{path}: a single depth map; give the folder of maps, {path.parent}")
     if path.suffix.lower() not in _FILES:
         raise InputError(f"{path}: not a depth network; read are {' '.join(_FILES)}")
     return _FILES[path.suffix.lower()](path)

@@ -135,6 +135,8 @@ def _match(folder: Path, shot: Shot) -> list[Path | None]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of depth maps")
     files = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in MAP_SUFFIXES and not f.name.startswith(".")]
+    if (folder / ABOUT).is_file():  # then pictures of the maps stand beside them
+        files = [f for f in files if not f.name.startswith("preview_")]
     matches = [_match_format([f for f in files if f.suffix.lower() == suffix], shot) for suffix in MAP_SUFFIXES]
     best = max(matches, key=lambda match: sum(file is not None for file in match))
     if any(best):

@@ -1,5 +1,8 @@
 """A depth network as a TensorFlow Lite file, run by ai-edge-litert."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +26,9 @@ def load_tflite(path: Path, options: NetworkOptions = _OPTIONS) -> CallableModel
     except ImportError as error:
         raise MissingDependencyError("ai-edge-litert", "tflite", f"{path.name}") from error
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=None)
-        interpreter.allocate_tensors()
+        with _runtime_silenced():
+            interpreter = Interpreter(model_path=str(path), num_threads=None)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(f"{path}: not a TensorFlow Lite network ({' '.join(str(error).split())})") from error
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -50,3 +54,16 @@ def load_tflite(path: Path, options: NetworkOptions = _OPTIONS) -> CallableModel
         run, options.kind, options.sigma, options.batch_size, path.name,
         revision=fingerprint(path), settings=options.settings(),
     )  # fmt: skip
+
+
+@contextmanager
+def _runtime_silenced() -> Iterator[None]:
+    """The runtime greets on stderr, below Python and whatever its log level; what goes wrong it raises."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
