@@ -18,7 +18,6 @@ from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
 from sfm.initialize import InitializeOptions, initialize
-from sfm.least_squares import Status
 from sfm.mapping import MappingOptions, extend
 from sfm.masks import load_masks
 from sfm.motion import Motion, MotionEvidence, MotionOptions, classify_motion, held_still, without_translation
@@ -181,7 +180,7 @@ def _solve(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
     )
     verdict, reasons = judge(
-        solved, motion, focal_given, prior_given, weight, adjustment.status is Status.CONVERGED, options.verdict,
+        solved, motion, focal_given, prior_given, weight, adjustment.settled, options.verdict,
     )  # fmt: skip
     return solved, SolveReport(verdict, reasons, motion, noise, weight, adjustment, focal_given, prior_given)
 

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from solved import solve
 
 from sfm.bundle_adjustment import BundleAdjustmentOptions, ShotProblem, adjust, reprojection_evidence
 from sfm.errors import NoSolutionError
@@ -456,3 +457,12 @@ def test_priors_known_for_nobody_change_nothing(rng):
     fit = Sim3.from_points(solved.centers_in_world, shot.cams_from_world.centers_in_world)
     off = np.linalg.norm(fit.apply(solved.centers_in_world) - shot.cams_from_world.centers_in_world, axis=1)
     assert 1e-5 < off.max() < 0.02
+
+
+def test_the_iteration_limit_matters_only_where_more_would_change_something(rng):
+    shot = make_shot("handheld", rng=rng, num_frames=8, num_tracks=80, noise_px=0.3)
+    scene, _ = solve(shot, rng, error=0.02)
+    settings = BundleAdjustmentOptions(max_iterations=2, cost_tolerance=1e-15)
+    assert not adjust(scene, shot.priors, settings)[1].settled
+    report = adjust(scene, shot.priors, replace(settings, max_iterations=40))[1]
+    assert report.settled and report.last_gain < 1e-6

@@ -22,6 +22,9 @@ from sfm.scene import DepthPriors, Reconstruction
 logger = logging.getLogger(__name__)
 
 
+_NEXT_TO_NOTHING = 1e-5  # of the cost, an iteration
+
+
 @dataclass(frozen=True, slots=True)
 class AdjustmentReport:
     """What an adjustment did. status: a sentence; costs are half the robust sums of squares."""
@@ -33,6 +36,14 @@ class AdjustmentReport:
     reprojection_cost: float  # the reprojection part of `cost`
     rms_px: float  # over the inliers
     observations: int
+    last_gain: float = 0.0  # part of the cost that each of the last five iterations took off, on average
+
+    @property
+    def settled(self) -> bool:
+        """Converged, or at the iteration limit where more of them would change next to nothing."""
+        return self.status is Status.CONVERGED or (
+            self.status is Status.MAX_ITERATIONS and self.last_gain < _NEXT_TO_NOTHING
+        )
 
 
 def adjust(
@@ -55,7 +66,7 @@ def adjust(
     reprojection_cost = robust_cost(problem, x, slice(0, 1))
     report = AdjustmentReport(
         solved.status, solved.iterations, solved.initial_cost, solved.cost, reprojection_cost, adjusted.rms_px(),
-        len(problem.kept_index),
+        len(problem.kept_index), _last_gain(solved.costs),
     )  # fmt: skip
     logger.debug("adjusted %d frames, %d points: %s", problem.num_kept, problem.num_eliminated, report)
     return adjusted, report
@@ -67,3 +78,8 @@ def reprojection_evidence(
     """How many parameters the tracks, not the depth prior, decide in an adjusted reconstruction."""
     problem = ShotProblem(reconstruction, priors, options)
     return effective_parameters(problem, problem.start(), unit=0)
+
+
+def _last_gain(costs: tuple[float, ...]) -> float:
+    last = costs[-6:]
+    return (last[0] - last[-1]) / max(last[-1] * (len(last) - 1), 1e-300) if len(last) > 1 else 0.0
