@@ -76,9 +76,7 @@ def extend(
     mapper.grow(everything, adjusting=False)
     # good enough to tell outliers, whose slow wandering is what makes adjusting slow; the last word comes later
     for tolerance in (5e-3, 1e-3):
-        mapper.make_points()
-        mapper.adjust(options.final_iterations, tolerance)
-        mapper.grow(everything, adjusting=False)
+        mapper.settle(everything, tolerance)
     for _ in range(options.max_mends):
         if not mapper.mend(everything):
             break
@@ -131,6 +129,12 @@ class _Mapper:
             elif self._runs_dry(frame):
                 self.make_points()
 
+    def settle(self, wanted: np.ndarray, cost_tolerance: float = 1e-3) -> None:
+        """Make the points that can be made, adjust, and register the wanted frames that see enough now."""
+        self.make_points()
+        self.adjust(self.options.final_iterations, cost_tolerance)
+        self.grow(wanted, adjusting=False)
+
     def mend(self, wanted: np.ndarray) -> bool:
         """Register frames anew that most of their tracks disagree with; kept, and True, if then more sightings agree.
 
@@ -143,11 +147,8 @@ class _Mapper:
         before, noise = self.scene, self.noise
         self.scene = drop_weak(unregistered(before, poor), self.options.outliers.min_inliers)
         self.grow(wanted, adjusting=False)
-        self.make_points()
-        self.adjust(self.options.final_iterations)
-        self.grow(wanted, adjusting=False)
-        errors = [np.nan_to_num(scene.reprojection_errors(), nan=np.inf) for scene in (before, self.scene)]
-        agreeing = [int((e <= 2 * noise.knee_px).sum()) for e in errors]
+        self.settle(wanted)
+        agreeing = [int(noise.agrees(scene).sum()) for scene in (before, self.scene)]
         logger.info("%d poor frames registered anew: %d sightings agree, %d before", poor.sum(), *agreeing[::-1])
         if agreeing[1] > agreeing[0]:
             return True

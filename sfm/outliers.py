@@ -62,6 +62,10 @@ class TrackingNoise:
         step = np.maximum(step - np.median(step), 0) if count else step
         return cls(sigma, knee, 1 / (np.maximum(own, 1.0) + (step / options.edge_relief) ** 2))
 
+    def agrees(self, scene: Reconstruction) -> np.ndarray:
+        """Whether each observation has a point and errs by no more than twice the knee, (observations,) bool."""
+        return scene.reprojection_errors() <= 2 * self.knee_px  # not NaN
+
     def adjustment(self, **others) -> BundleAdjustmentOptions:
         """Options of an adjustment that believes in this noise."""
         return BundleAdjustmentOptions(
@@ -77,8 +81,7 @@ def filter_observations(
 ) -> tuple[Reconstruction, TrackingNoise]:
     """Inliers told anew from outliers; points and frames with too few inliers dropped; and the noise that told them."""
     noise = TrackingNoise.of(scene, relief, options)
-    inliers = np.nan_to_num(scene.reprojection_errors(), nan=np.inf) <= 2 * noise.knee_px
-    scene = drop_weak(replace(scene, inliers=inliers), options.min_inliers)
+    scene = drop_weak(replace(scene, inliers=noise.agrees(scene)), options.min_inliers)
     return _unregister_blind(scene), noise
 
 

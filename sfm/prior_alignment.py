@@ -102,11 +102,10 @@ def align(
 def in_unit_of(scene: Reconstruction, priors: DepthPriors) -> Reconstruction:
     """The scene scaled to the prior's unit, each frame's depth scale read anew; as it is where the prior is unknown."""
     tracks = scene.tracks
-    rows = np.flatnonzero(scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame])
-    ratio = scene.points_in_cam(rows)[:, 2] / priors.depth[rows]
-    rows, ratio = rows[ratio > 0], ratio[ratio > 0]
+    rows, z = _seen_with_prior(scene, priors)
     if not len(rows):
         return scene
+    ratio = z / priors.depth[rows]
     unit = float(np.median(ratio))
     scale = scene.depth_scale.copy()
     order = np.argsort(tracks.frame[rows], kind="stable")
@@ -125,10 +124,7 @@ def worse_frames(scene: Reconstruction, priors: DepthPriors, alignment: Alignmen
     tracks = scene.tracks
     if not alignment.known.any():
         return np.ones(tracks.num_frames)
-    use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
-    rows = np.flatnonzero(use & alignment.known[tracks.track])
-    z = scene.points_in_cam(rows)[:, 2]
-    rows, z = rows[z > 0], z[z > 0]
+    rows, z = _seen_with_prior(scene, priors, alignment.known)
     error, frame = np.log(z) - np.log(priors.depth[rows]), tracks.frame[rows]
     seen = np.bincount(frame, minlength=tracks.num_frames)
     order = np.argsort(frame, kind="stable")
@@ -152,6 +148,17 @@ class _Points:
     unit: float  # what the prior's depth was multiplied by, if by one number
 
 
+def _seen_with_prior(
+    scene: Reconstruction, priors: DepthPriors, points: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inlier observations with a prior, of some points (tracks,) bool, in front of the camera; and their depth z."""
+    tracks = scene.tracks
+    use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
+    rows = np.flatnonzero(use if points is None else use & points[tracks.track])
+    z = scene.points_in_cam(rows)[:, 2]
+    return rows[z > 0], z[z > 0]
+
+
 def _points_with_prior(scene: Reconstruction, priors: DepthPriors) -> int:
     tracks = scene.tracks
     use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
@@ -161,10 +168,7 @@ def _points_with_prior(scene: Reconstruction, priors: DepthPriors) -> int:
 def _compared(scene: Reconstruction, priors: DepthPriors, max_sigma: float) -> _Points | None:
     """The points to compare at; None where parallax knows too few."""
     tracks = scene.tracks
-    use = scene.inliers & np.isfinite(priors.depth) & scene.registered[tracks.frame]
-    rows = np.flatnonzero(use & (scene.point_sigma[tracks.track] < max_sigma))
-    z = scene.points_in_cam(rows)[:, 2]
-    rows, z = rows[z > 0], z[z > 0]
+    rows, z = _seen_with_prior(scene, priors, scene.point_sigma < max_sigma)
     seen, track = np.unique(tracks.track[rows], return_inverse=True)
     if len(seen) < max(10, 0.1 * _points_with_prior(scene, priors)):
         return None

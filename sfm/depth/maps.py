@@ -64,9 +64,7 @@ class MapFolder:
             about = json.loads((Path(self.folder) / ABOUT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        numbers = (about.get(key) for key in ("sigma", "field_of_view_deg")) if isinstance(about, dict) else ("",)
-        readable = all(value is None or isinstance(value, int | float) for value in numbers)
-        if not readable or about.get("kind", "depth") not in DEPTH_KINDS:
+        if not _is_description(about):
             raise InputError(f"{Path(self.folder) / ABOUT}: not written by sfm depth; remove it, or say --depth-kind")
         return about
 
@@ -95,6 +93,13 @@ class MapFolder:
             raise InputError(f"{self.folder}: none of its {len(damaged)} depth maps can be read")
         if damaged:
             logger.warning(f"{self.folder}: {len(damaged)} depth maps cannot be read, skipped: {frame_ranges(damaged)}")
+
+
+def _is_description(about: Any) -> bool:
+    """Whether JSON says of maps what it may say, in words and numbers."""
+    if not isinstance(about, dict) or about.get("kind", "depth") not in DEPTH_KINDS:
+        return False
+    return all(isinstance(about.get(key), int | float | None) for key in ("sigma", "field_of_view_deg"))
 
 
 def holds_maps_of(folder: Path, shot: Shot | None) -> bool:
