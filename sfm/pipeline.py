@@ -283,7 +283,7 @@ def _last_adjustment(
 ) -> tuple[Reconstruction, AdjustmentReport]:  # fmt: skip
     """The whole shot as the kind of shot it is: a camera that only turns gets no path."""
     settings = noise.adjustment(
-        depth_weight=weight.weight,
+        depth_weight=weight.camera_weight,
         refine_focal=refine_focal,
         focal_sigma=(options.mapping or MappingOptions()).focal_sigma,
         max_iterations=options.max_iterations,
@@ -296,7 +296,11 @@ def _last_adjustment(
         return adjust(without_translation(grown), priors, held)
     if motion.motion is Motion.STATIC:
         return adjust(held_still(grown), priors, replace(settings, refine_cameras=False, refine_focal=False))
-    return adjust(grown, priors, settings)
+    solved, report = adjust(grown, priors, settings)
+    if weight.weight == weight.camera_weight:
+        return solved, report
+    points_alone = replace(settings, depth_weight=weight.weight, refine_cameras=False, refine_focal=False)
+    return adjust(solved, priors, points_alone)[0], report
 
 
 def _finish(

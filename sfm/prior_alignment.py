@@ -18,6 +18,7 @@ from sfm.scene import DepthPriors, Reconstruction, in_the_sky
 logger = logging.getLogger(__name__)
 
 
+CELLS = 6, 4  # parts of the picture, across and down, in which a prior may be wrong as a whole
 _BELIEVED_AFTER = 5  # independent measurements
 
 
@@ -251,11 +252,13 @@ def _with_offset(priors: DepthPriors, offset: float) -> DepthPriors:
 def _share(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> float:
     """Points that are wrong together: variance of the mean of a cell of the picture over that of independent errors.
 
-    One-way analysis of variance on 6 x 4 cells; independent errors give 1.
+    One-way analysis of variance on `CELLS`; independent errors give 1.
     """
-    cell = (np.clip(xy[:, 1] * 4 // height, 0, 3) * 6 + np.clip(xy[:, 0] * 6 // width, 0, 5)).astype(int)
-    count = np.bincount(cell, minlength=24)
+    columns, rows = CELLS
+    column, row = (np.clip(xy.T[i] * CELLS[i] // size, 0, CELLS[i] - 1) for i, size in enumerate((width, height)))
+    cell = (row * columns + column).astype(int)
+    count = np.bincount(cell, minlength=rows * columns)
     used = count > 0
-    mean = np.bincount(cell, error, 24)[used] / count[used]
+    mean = np.bincount(cell, error, rows * columns)[used] / count[used]
     between = float((count[used] * (mean - error.mean()) ** 2).sum()) / max(used.sum() - 1, 1)
     return max(between / max(float(error.var()), 1e-12), 1.0)

@@ -9,7 +9,6 @@ from sfm.least_squares import (
     Loss,
     SolverOptions,
     Status,
-    effective_parameters,
     levenberg_marquardt,
     robust_cost,
     scipy_least_squares,
@@ -233,24 +232,3 @@ def test_every_eliminated_block_needs_an_observation(rng):
     problem.eliminated_index = np.where(problem.eliminated_index == 3, 2, problem.eliminated_index)
     with pytest.raises(ValueError, match="without observations"):
         levenberg_marquardt(problem, _start(problem, rng))
-
-
-@pytest.mark.parametrize("unit", [0, 1])
-def test_effective_parameters_is_the_trace(rng, unit):
-    """tr(H^-1 J_u^T J_u) written out, for either unit; a gauge parameter decides nothing."""
-    problem = Bilinear(rng, 4, 20, losses=((slice(0, 2), Loss("squared"), 1.0), (slice(2, 3), Loss("squared"), 1.0)))
-    x = levenberg_marquardt(problem, _start(problem, rng))[0]
-    J = sparse_jacobian(problem, x).toarray()
-    J = J[:, np.r_[problem.free, np.ones(problem.num_eliminated * 2, bool)]]
-    inverse, n = np.linalg.inv(J.T @ J), len(problem.kept_index)
-    own = J[: 2 * n] if unit == 0 else J[2 * n : 3 * n]
-    exact = np.trace(inverse @ own.T @ own)
-    assert 5 < exact < J.shape[1]
-    assert effective_parameters(problem, x, unit, probes=300) == pytest.approx(exact, rel=0.05)
-
-
-def test_effective_parameters_repeats(rng):
-    problem = Bilinear(rng)
-    x = _start(problem, rng)
-    assert effective_parameters(problem, x, 0) == effective_parameters(problem, x, 0)
-    assert effective_parameters(problem, x, 0, seed=1) != effective_parameters(problem, x, 0, seed=2)

@@ -65,7 +65,7 @@ def _judged(
     scene, _ = solve(shot, rng, error=0.0, lost=lost)
     if inliers is not None:
         scene = replace(scene, inliers=scene.inliers & (rng.random(len(shot.tracks)) < inliers))
-    prior = PriorWeight(1.0, 0.2, 30.0, 1.0, agreement)
+    prior = PriorWeight(1.0, 1.0, 0.2, 30.0, agreement)
     return judge(scene, motion, focal_given, prior_given, prior, converged=True)
 
 

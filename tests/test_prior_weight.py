@@ -29,14 +29,17 @@ def test_the_error_of_the_prior_is_measured(rng, depth_error):
 
 
 def test_points_that_are_wrong_together_count_less(rng):
-    grown, _, alone = _weighed(rng, 0.2)
-    _, _, together = _weighed(rng, 0.02, smooth=True)
+    _, _, alone = _weighed(rng, 0.2)
+    grown, _, together = _weighed(rng, 0.02, smooth=True)
     assert together.measurements < 0.4 * alone.measurements
-    assert 0 <= together.weight <= together.measurements / grown.has_point.sum() * 1.5
+    assert together.weight == pytest.approx(together.measurements / grown.has_point.sum())
+    assert 0.8 < together.camera_weight * grown.has_point.sum() < 5, "about one measurement for what all may share"
+    assert alone.camera_weight > 10 * together.camera_weight
 
 
 def test_a_fixed_weight_is_obeyed(rng):
-    assert _weighed(rng, options=PriorWeightOptions(weight=3.0))[2].weight == 3.0
+    fixed = _weighed(rng, options=PriorWeightOptions(weight=3.0))[2]
+    assert fixed.weight == fixed.camera_weight == 3.0
     zero = _weighed(rng, options=PriorWeightOptions(weight=0.0))[2]
     assert zero.weight == 0
     assert np.isnan(zero.depth_sigma)

@@ -12,7 +12,6 @@ from sfm.bundle_adjustment.problem import ShotProblem
 from sfm.least_squares import (
     SolverOptions,
     Status,
-    effective_parameters,
     levenberg_marquardt,
     robust_cost,
     scipy_least_squares,
@@ -70,14 +69,6 @@ def adjust(
     )  # fmt: skip
     logger.debug("adjusted %d frames, %d points: %s", problem.num_kept, problem.num_eliminated, report)
     return adjusted, report
-
-
-def reprojection_evidence(
-    reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions
-) -> float:
-    """How many parameters the tracks, not the depth prior, decide in an adjusted reconstruction."""
-    problem = ShotProblem(reconstruction, priors, options)
-    return effective_parameters(problem, problem.start(), unit=0)
 
 
 def _last_gain(costs: tuple[float, ...]) -> float:

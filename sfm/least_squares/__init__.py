@@ -4,7 +4,6 @@ A problem has many small *eliminated* blocks (points) and few *kept* blocks (fra
 either, plus *shared* parameters (a focal length) and a sparse prior on what is kept.
 """
 
-from sfm.least_squares.normal_equations import effective_parameters
 from sfm.least_squares.problem import (
     Evaluation,
     Linearization,
@@ -30,7 +29,6 @@ __all__ = [
     "SolverOptions",
     "SolverReport",
     "Status",
-    "effective_parameters",
     "levenberg_marquardt",
     "robust_cost",
     "scipy_least_squares",

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
-from threadpoolctl import threadpool_limits
 
 from sfm.least_squares.problem import Evaluation, Problem, knee_of, slices
 from sfm.threads import in_threads
@@ -175,51 +174,6 @@ class NormalEquations:
             coupling += np.einsum("abp,a->bp", part.W_shared, step[size:])
             back.append(part.apply_v_inverse(inner - coupling))
         return step, back
-
-    def quadratic_forms(self, at: Evaluation, unit: int, signs: np.ndarray) -> np.ndarray:
-        """z^T J H^-1 J^T z of the factored system: J the weighted rows of one unit, z (probes, rows, n) signs."""
-        sides = [self._project(at, unit, signs, rows) for rows in slices(self.problem)]
-        forms = []
-        for probe in range(len(signs)):
-            g = sum((side[0][probe] for side in sides), np.zeros(len(self.g)))
-            blocks = [part.by_block(side[1][probe]) for part, side in zip(self.parts, sides, strict=True)]
-            step, inner = self.back_substitute(g, blocks)
-            forms.append(g @ step + sum(np.sum(a * b) for a, b in zip(blocks, inner, strict=True)))
-        return np.array(forms)
-
-    def _project(
-        self, at: Evaluation, unit: int, signs: np.ndarray, rows: slice
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """J^T z of a slice for every probe: by kept and shared parameters, and by observation, not yet summed."""
-        problem, k, size = self.problem, self.problem.kept_size, self.size
-        rows_of, loss, knee = problem.losses[unit]
-        lin = at.linearize(rows)
-        weight = np.sqrt(loss((lin.residuals[rows_of] ** 2).sum(0), knee_of(knee, rows))[1])
-        kept, blocks = [], []
-        for z in signs[:, :, rows] * weight:
-            g = np.zeros(len(self.g))
-            for a in range(k):
-                g[a:size:k] = np.bincount(problem.kept_index[rows], (lin.kept[rows_of, a] * z).sum(0), problem.num_kept)
-            g[size:] = np.einsum("rbn,rn->b", lin.shared[rows_of], z)
-            kept.append(g)
-            blocks.append(np.einsum("ren,rn->en", lin.eliminated[rows_of], z))
-        return kept, blocks
-
-
-def effective_parameters(problem: Problem, x: np.ndarray, unit: int, probes: int = 4, seed: int = 0) -> float:
-    """How many parameters the residuals of one unit of `problem.losses` decide: tr(H^-1 J^T J), J that unit's rows.
-
-    A stochastic trace (Hutchinson 1990) with the same random signs at every call, so differences between similar
-    problems are far better known than the number itself.
-    """
-    with threadpool_limits(1, "blas"):
-        system = NormalEquations(problem, x)
-        if not system.factor(1e-9):
-            return float("nan")
-        rng = np.random.default_rng(seed)
-        rows = len(problem.at(x).residuals(slice(0, 1))[problem.losses[unit][0]])
-        signs = rng.choice([-1.0, 1.0], (probes, rows, len(problem.kept_index)))
-        return float(np.mean(system.quadratic_forms(problem.at(x), unit, signs)))
 
 
 def _inverse_cholesky(V: np.ndarray) -> np.ndarray:
