@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sfm.bundle_adjustment import AdjustmentReport, adjust
+from sfm.bundle_adjustment import AdjustmentReport, LensUnknowns, adjust
 from sfm.geometry.absolute_pose import MIN_POINTS, absolute_pose
 from sfm.geometry.transform import Rigid3
 from sfm.geometry.triangulation import triangulate
@@ -37,8 +37,7 @@ class MappingOptions:
     growth: float = 1.4  # adjust whenever the frames have grown by this factor
     adjust_iterations: int = 10
     final_iterations: int = 30
-    refine_focal: bool = False
-    focal_sigma: float = 0.3  # of log focal length, when refined
+    lens: LensUnknowns = field(default_factory=LensUnknowns)
     outliers: OutlierOptions = field(default_factory=OutlierOptions)
 
 
@@ -273,11 +272,10 @@ class _Mapper:
     def adjust(self, iterations: int, cost_tolerance: float = 1e-3) -> AdjustmentReport:
         """Adjust, measure the tracking noise anew, tell inliers from outliers."""
         options = self.noise.adjustment(
-            max_iterations=iterations, cost_tolerance=cost_tolerance, refine_focal=self.options.refine_focal,
-            focal_sigma=self.options.focal_sigma, estimate_sigma=False,
-        )  # fmt: skip
+            max_iterations=iterations, cost_tolerance=cost_tolerance, lens=self.options.lens, estimate_sigma=False
+        )
         self.scene, report = adjust(self.scene, self.priors, options)
-        if self.options.refine_focal:
+        if self.options.lens.focal or self.options.lens.zoom:
             self.cam_points = self.scene.camera.at(self.scene.tracks.frame).cam_from_img(self.scene.tracks.xy)
         self.scene, self.noise = filter_observations(self.scene, self.priors.relief, self.options.outliers)
         if self.progress is not None:

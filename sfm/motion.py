@@ -2,17 +2,19 @@
 
 Models of rising freedom are adjusted to the same observations and compared by the Bayesian information criterion on
 whitened residuals (Schwarz 1978; Torr 2002 for model selection in structure from motion). COLMAP turns a zoom into a
-dolly and noise into a path; a camera that only turned gets no path here.
+dolly and noise into a path; a camera that only turned gets no path here, and is told how small a path could hide.
 """
 
 import logging
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sfm.bundle_adjustment import BundleAdjustmentOptions, adjust
+from sfm.bundle_adjustment import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns, adjust, uncertainty
+from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3
 from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
@@ -38,9 +40,11 @@ class Motion(StrEnum):
 class MotionOptions:
     """How models are compared."""
 
+    asked: Literal["auto", "static", "nodal", "free"] = "auto"  # models that are in question
     max_frames: int = 16  # frames, evenly spaced, on which models are compared
     max_points: int = 500  # points, evenly spread, on which models are compared
-    iterations: int = 12
+    iterations: int = 20
+    min_zoom: float = 0.01  # change of log focal length; what is less passes for the errors of a lens
     min_focal_change: float = 0.02  # relative; tracks that prefer a focal length nearer than this do not mind
     large_parallax_deg: float = 5.0  # median angle over the tracks
     large_path: float = 0.15  # extent of the camera's path over the median depth
@@ -50,9 +54,11 @@ class MotionOptions:
 class MotionEvidence:
     """The verdict and the numbers behind it.
 
-    criterion: BIC of each model, lower is better, that of `free` with an Occam factor for its depths; parallax_deg:
-    median over the tracks of the free solve; zoom: the focal length changes during the shot; preferred_focal_px: what
-    the tracks would rather have than the focal length given, NaN when they do not mind it.
+    criterion: BIC of each model, lower is better, those of a moving camera with an Occam factor for its depths;
+    parallax_deg: median over the tracks of the mapped scene; zoom: the focal length changes during the shot;
+    preferred_focal_px: what the tracks would rather have than the focal length given, NaN when they do not mind it;
+    unseen_path: of a camera that turns or stands still, the shortest path, over the depth of the scene, that would
+    show; NaN where there is one.
     """
 
     motion: Motion
@@ -60,68 +66,101 @@ class MotionEvidence:
     criterion: dict[str, float]
     parallax_deg: float
     preferred_focal_px: float = float("nan")
+    unseen_path: float = float("nan")
 
 
 def classify_motion(
-    scene: Reconstruction, priors: DepthPriors, noise: TrackingNoise, options: MotionOptions = MotionOptions()
+    scene: Reconstruction,
+    priors: DepthPriors,
+    noise: TrackingNoise,
+    lens: LensUnknowns = KNOWN_LENS,
+    options: MotionOptions = MotionOptions(),
 ) -> MotionEvidence:
-    """Compare static, nodal, nodal with zoom, and free motion on a mapped scene.
+    """Compare a camera that stands, turns or moves, with and without zoom, on a mapped scene.
 
-    Limit: a zoom during a moving shot is not told apart from the move; a path much smaller than the scene is called
-    nodal when the tracks cannot tell it from noise.
+    lens: what each model may change of the lens. Limit: a path much smaller than the scene is called nodal when the
+    tracks cannot tell it from noise.
     """
     part = thinned(scene, options.max_frames, options.max_points)
     frames, points = int(part.registered.sum()), int(part.has_point.sum())
     observations = int(part.inliers.sum())
-    settings = {"max_iterations": options.iterations, "cost_tolerance": 1e-5, "estimate_sigma": False}
-    freedom: dict[str, float] = {
-        "static": 2 * points,
-        "nodal": 2 * points + 3 * (frames - 1),
-        "nodal_zoom": 2 * points + 4 * (frames - 1),
-        "free": 2 * points + 6 * (frames - 1) - 1,  # and the depths, priced by themselves
-    }
-    turning, still = without_translation(part), held_still(part)
-    rotation_only = noise.adjustment(refine_translation=False, **settings)
-    free = noise.adjustment(depth_weight=FREE_DEPTH_WEIGHT, **(settings | {"estimate_sigma": True}))
-    zooming = replace(rotation_only, zoom=not part.camera.batch)
-    models = {
-        "static": (still, replace(rotation_only, refine_cameras=False)),
-        "nodal": (turning, rotation_only),
-        "nodal_zoom": (turning, zooming),
-        "free": (part, free),
-    }
+    names = [name for name in _FREEDOM if options.asked in ("auto", name.split("_")[0])]
+    if part.camera.batch and not lens.zoom:  # a zoom that was given
+        names = [name for name in names if not name.endswith("_zoom")]
+    if lens.focal:  # then all refine it
+        names = [name for name in names if not name.endswith("_focal")]
+    models = {name: _model(name, part, noise, lens, options) for name in names}
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
-        solves = in_threads(lambda model: _solved(model[0], part, priors, model[1]), models.values())
-    cost = {name: cost for name, (_, cost) in zip(models, solves, strict=True)}
-    criterion = {k: 2 * cost[k] + freedom[k] * float(np.log(2 * observations)) for k in cost}
-    criterion["free"] += _price_of_depths(solves[-1][0], priors)
-    best = min(criterion, key=criterion.__getitem__)
+        solves = dict(zip(names, in_threads(lambda model: _solved(*model, part, priors), models.values()), strict=True))
+    cost = {name: cost for name, (_, cost) in solves.items()}
+    price = float(np.log(2 * observations))
+    freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
+    criterion = {k: 2 * cost[k] + freedom[k] * price + _price_of_depths(solves[k][0], priors, k) for k in names}
+    believable = [k for k in names if not k.endswith("_zoom") or _change_of_focal(solves[k][0]) >= options.min_zoom]
+    best = min(believable, key=criterion.__getitem__)
     logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))
     parallax = float(np.nanmedian(scene.parallax_deg()))
-    if best == "free":
-        large = parallax >= options.large_parallax_deg or _path_over_depth(scene) >= options.large_path
-        motion = Motion.LARGE_PARALLAX if large else Motion.SMALL_PARALLAX
-    else:
-        motion = Motion.STATIC if best == "static" else Motion.NODAL
-    zoom = best == "nodal_zoom" or bool(part.camera.batch and np.ptp(np.log(part.camera.focal_length[:, 0])) > 1e-3)
-    preferred = float("nan")
-    if best in ("free", "nodal"):
-        model, setting = (part, free) if best == "free" else (turning, rotation_only)
-        preferred = _preferred_focal_px(model, priors, setting, cost[best], observations, options)
-    return MotionEvidence(motion, zoom, criterion, parallax, preferred)
+    motion, (found, _), settings = _KIND[best.split("_")[0]], solves[best], models[best][1]
+    if motion is Motion.SMALL_PARALLAX and (
+        parallax >= options.large_parallax_deg or _path_over_depth(found) >= options.large_path
+    ):
+        motion = Motion.LARGE_PARALLAX
+    zoom = _change_of_focal(found) >= options.min_zoom
+    preferred = unseen = float("nan")
+    if best.endswith("_focal") and abs(_log_focal(found) - _log_focal(scene)) >= options.min_focal_change:
+        preferred = float(np.exp(_log_focal(found)))
+    if motion in (Motion.STATIC, Motion.NODAL):
+        unseen = _unseen_path(found, priors, replace(settings, refine_cameras=True, refine_translation=True))
+    return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen)
 
 
-def _preferred_focal_px(
-    model: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions, cost: float, observations: int,
-    options: MotionOptions,
-) -> float:  # fmt: skip
-    """The focal length that explains the tracks better than the model's own, by BIC and by a length that matters."""
-    refined, report = adjust(model, priors, replace(settings, refine_focal=True, max_iterations=2 * options.iterations))
-    change = float(np.mean(np.log(refined.camera.focal_length / model.camera.focal_length)))
-    better = 2 * report.reprojection_cost + np.log(2 * observations) < 2 * cost - 10
-    if not better or abs(change) < options.min_focal_change:
-        return float("nan")
-    return float(np.median(refined.camera.focal_length[..., 0]))
+# parameters a frame; "focal": with another focal length than the one given, the same for the whole shot
+_FREEDOM = {"static": 0, "nodal": 3, "nodal_focal": 3, "nodal_zoom": 4, "free": 6, "free_focal": 6, "free_zoom": 7}
+_KIND = {"static": Motion.STATIC, "nodal": Motion.NODAL, "free": Motion.SMALL_PARALLAX}
+
+
+def held_as(scene: Reconstruction, motion: Motion) -> tuple[Reconstruction, dict[str, Any]]:
+    """The scene as a camera of this kind would have made it, and the options of an adjustment that keeps it so."""
+    if motion is Motion.STATIC:
+        return held_still(scene), {"refine_cameras": False, "lens": KNOWN_LENS}
+    if motion is Motion.NODAL:
+        return without_translation(scene), {"refine_translation": False}
+    return scene, {}
+
+
+def without_zoom(camera: Camera, lens: LensUnknowns) -> Camera:
+    """The camera with one focal length: the one given, or where it is to be found, the middle one of the zoom."""
+    focal = np.median(camera.focal_length.reshape(-1, 2), axis=0)
+    return camera.with_focal_length(
+        focal if lens.focal or not lens.focal_prior_px else focal / focal[0] * lens.focal_prior_px
+    )
+
+
+def _model(
+    name: str, part: Reconstruction, noise: TrackingNoise, lens: LensUnknowns, options: MotionOptions
+) -> tuple[Reconstruction, BundleAdjustmentOptions]:
+    kind, zoom = _KIND[name.split("_")[0]], name.endswith("_zoom")
+    if lens.zoom and not zoom:  # mapped with a zoom, to be compared with none
+        part = replace(part, camera=without_zoom(part.camera, lens))
+    model, held = held_as(part, kind)
+    settings = noise.adjustment(
+        lens=replace(lens, zoom=zoom, focal=lens.focal or name.endswith("_focal")),
+        max_iterations=options.iterations,
+        cost_tolerance=1e-5,
+    )
+    moving = kind is Motion.SMALL_PARALLAX
+    # the prior's word where nothing else tells depth; held by it lightly where it may be told
+    weight = {"depth_weight": FREE_DEPTH_WEIGHT} if moving else {}
+    return model, replace(settings, estimate_sigma=moving, **weight, **held)
+
+
+def _log_focal(scene: Reconstruction) -> float:
+    return float(np.log(np.median(scene.camera.focal_length[..., 0])))
+
+
+def _change_of_focal(scene: Reconstruction) -> float:
+    """Of log focal length, over the shot."""
+    return float(np.ptp(np.log(scene.camera.focal_length[..., 0])))
 
 
 def _path_over_depth(scene: Reconstruction) -> float:
@@ -131,7 +170,7 @@ def _path_over_depth(scene: Reconstruction) -> float:
 
 
 def _solved(
-    model: Reconstruction, part: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions
+    model: Reconstruction, settings: BundleAdjustmentOptions, part: Reconstruction, priors: DepthPriors
 ) -> tuple[Reconstruction, float]:
     """A model adjusted, and its reprojection cost; infinite when it puts points behind cameras: then it is none."""
     if model.has_point.sum() < 0.98 * part.has_point.sum():
@@ -140,12 +179,21 @@ def _solved(
     return solved, report.reprojection_cost
 
 
-def _price_of_depths(scene: Reconstruction, priors: DepthPriors) -> float:
-    """What the freedom of a depth for every point costs: twice the log of how much narrower the tracks make what the
-    weak prior leaves open (the Occam factor, MacKay 1992). A depth that nobody measures costs nothing."""
+def _price_of_depths(scene: Reconstruction, priors: DepthPriors, name: str) -> float:
+    """What the freedom of a depth for every point costs a moving camera: twice the log of how much narrower the tracks
+    make what the weak prior leaves open (the Occam factor, MacKay 1992). A depth that nobody measures costs nothing."""
+    if not name.startswith("free"):
+        return 0.0
     by_tracks = 1 / np.square(scene.point_sigma[scene.has_point & np.isfinite(scene.point_sigma)])
     by_prior = FREE_DEPTH_WEIGHT / float(np.nanmedian(priors.sigma)) ** 2
     return float(np.sum(np.log1p(by_tracks / by_prior)))
+
+
+def _unseen_path(scene: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions) -> float:
+    """Two standard deviations of a camera centre, were it free, over the depth of the scene: median of the frames."""
+    sigma = uncertainty(scene, priors, replace(settings, lens=KNOWN_LENS)).centers
+    depth = float(np.nanmedian(scene.points_in_cam()[:, 2]))
+    return 2 * float(np.nanmedian(np.linalg.norm(sigma, axis=1))) / depth
 
 
 def without_translation(scene: Reconstruction) -> Reconstruction:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sfm.bundle_adjustment import AdjustmentReport, adjust
+from sfm.bundle_adjustment import KNOWN_LENS, AdjustmentReport, LensUnknowns, adjust
+from sfm.calibration import CalibrationOptions, LensEvidence, calibrate, focal_sigma
 from sfm.depth import DepthKind, DepthModel, DepthOptions, load, sample_depth
 from sfm.depth.model import field_of_view_deg
 from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
@@ -20,7 +21,7 @@ from sfm.geometry.transform import Rigid3, Sim3
 from sfm.initialize import InitializeOptions, initialize
 from sfm.mapping import MappingOptions, extend
 from sfm.masks import load_masks
-from sfm.motion import Motion, MotionEvidence, MotionOptions, classify_motion, held_still, without_translation
+from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, MotionOptions, classify_motion, held_as
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.prior_alignment import Agreement, in_unit_of
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, unchecked_prior, weigh_prior
@@ -48,10 +49,12 @@ class Options:
     start: StartOptions = field(default_factory=StartOptions)
     mapping: MappingOptions | None = None  # None: by where the tracks come from
     motion: MotionOptions = field(default_factory=MotionOptions)
+    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
     prior_weight: PriorWeightOptions = field(default_factory=PriorWeightOptions)
     verdict: VerdictOptions = field(default_factory=VerdictOptions)
     refine_focal: bool = False  # refine a focal length that was given; one that was not always is
     start_fov_deg: float = 50.0  # horizontal, where no lens is given: between a phone (65) and 35 mm on Super 35 (39)
+    start_fov_sigma: float = 0.3  # how far off that may be, of log focal length
     max_iterations: int = 60  # of the last adjustment
 
 
@@ -70,6 +73,7 @@ class SolveReport:
     noise: TrackingNoise
     prior_weight: PriorWeight
     adjustment: AdjustmentReport
+    lens: LensEvidence
     focal_given: bool
     prior_given: bool
 
@@ -152,7 +156,11 @@ def _solve(
         raise UsageError("a focal length cannot be refined while distortion is given: fix both, or undistort the plate")
     if priors is not None and len(priors.depth) != len(tracks):
         raise ValueError(f"priors: got {len(priors.depth)} depths, expected one for each of {len(tracks)} observations")
-    mapping = replace(options.mapping or MappingOptions(), refine_focal=refine_focal)
+    unknowns = LensUnknowns(
+        refine_focal, float(np.mean(lens.focal_length[..., 0])), options.start_fov_sigma,
+        radial=int(not focal_given),
+    )  # fmt: skip
+    mapping = replace(options.mapping or MappingOptions(), lens=unknowns)
     options = replace(options, mapping=mapping)
     ideal = tracks.undistorted(lens)
     priors = priors or DepthPriors.constant(tracks)
@@ -162,7 +170,10 @@ def _solve(
     tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
     pinhole, noise, from_prior = lens.without_distortion(), None, True
     if prior_given:
-        seed, noise, from_prior = start(ideal, priors, pinhole, options.initialize, mapping, options.start)
+        begun = start(ideal, priors, pinhole, options.initialize, mapping, options.start)
+        seed, noise, from_prior = begun.scene, begun.noise, begun.from_prior
+        mapping = replace(mapping, lens=begun.lens)
+        options = replace(options, mapping=mapping)
     else:
         seed = initialize(ideal, priors, pinhole, options.initialize)
     found = _map(seed, noise, priors if from_prior else DepthPriors.constant(tracks), priors, options, tell)
@@ -173,27 +184,31 @@ def _solve(
         priors = replace(priors, relief=np.zeros(len(tracks)))
         grown, noise = filter_observations(grown, priors.relief, mapping.outliers)
         _check_registered(grown)
-    solved, adjustment = _last_adjustment(grown, priors, noise, motion, weight, refine_focal, options)
+    solved, adjustment, lens_evidence = _last_adjustment(grown, priors, noise, found, options)
     solved = _finish(solved, priors, unit, tracks, lens, weight, options)
     solved = solved if prior_given else replace(solved, depth_sigma=float("nan"))
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
     )
     verdict, reasons = judge(
-        solved, motion, focal_given, prior_given, weight, adjustment.settled, options.verdict,
+        solved, motion, lens_evidence, prior_given, weight, adjustment.settled, options.verdict,
     )  # fmt: skip
-    return solved, SolveReport(verdict, reasons, motion, noise, weight, adjustment, focal_given, prior_given)
+    return solved, SolveReport(
+        verdict, reasons, motion, noise, weight, adjustment, lens_evidence, focal_given, prior_given
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Mapped:
-    """A shot mapped from one start: what kind it is, and the prior weighed against it."""
+    """A shot mapped from one start: what kind it is, its lens, and the prior weighed against it."""
 
     grown: Reconstruction
     noise: TrackingNoise
     motion: MotionEvidence
     priors: DepthPriors
     weight: PriorWeight
+    lens: LensUnknowns
+    lens_evidence: LensEvidence
 
 
 def _map(
@@ -208,14 +223,35 @@ def _map(
     grown, noise = extend(seed, mapped_with, mapping, _mapping_progress(tell), noise)
     _check_registered(grown)
     tell("adjusting", 0.0, "what kind of shot is it")
-    motion = classify_motion(grown, mapped_with, noise, options.motion)
+    motion = classify_motion(grown, mapped_with, noise, mapping.lens, options.motion)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
+    grown, lens, evidence = calibrate(grown, mapped_with, noise, motion, mapping.lens, options.calibration)
+    if motion.zoom:  # mapped as if there were none
+        grown, noise = _refitted(grown, mapped_with, noise, motion, lens, mapping)
     grown = in_unit_of(grown, priors)
     if motion.motion in (Motion.NODAL, Motion.STATIC):
         # without parallax the tracks say nothing of depth: they can neither bend the prior nor contradict it
-        return _Mapped(grown, noise, motion, priors, unchecked_prior(grown, priors, options.prior_weight))
-    priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
-    return _Mapped(in_unit_of(grown, priors), noise, motion, priors, weight)
+        weight = unchecked_prior(grown, priors, options.prior_weight)
+    else:
+        priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
+        grown = in_unit_of(grown, priors)
+    return _Mapped(grown, noise, motion, priors, weight, lens, evidence)
+
+
+def _refitted(
+    grown: Reconstruction, priors: DepthPriors, noise: TrackingNoise, motion: MotionEvidence, lens: LensUnknowns,
+    mapping: MappingOptions,
+) -> tuple[Reconstruction, TrackingNoise]:  # fmt: skip
+    """The scene adjusted as the kind of shot it is, outliers told anew."""
+    for _ in range(2):
+        scene, held = held_as(grown, motion.motion)
+        settings = noise.adjustment(
+            depth_weight=FREE_DEPTH_WEIGHT, max_iterations=mapping.final_iterations, cost_tolerance=1e-4,
+            estimate_sigma=False, **({"lens": lens} | held),
+        )  # fmt: skip
+        grown, noise = filter_observations(adjust(scene, priors, settings)[0], priors.relief, mapping.outliers)
+        _check_registered(grown)
+    return grown, noise
 
 
 def _or_without(
@@ -253,8 +289,7 @@ def _with_lens_of(model: DepthModel, options: Options) -> Options:
     if not np.isfinite(fov):
         return options
     logger.info("%s sees %.1f degrees across: the focal length starts there", model.name, fov)
-    mapping = replace(options.mapping or MappingOptions(), focal_sigma=NETWORK_FOCAL_SIGMA)
-    return replace(options, mapping=mapping, start_fov_deg=fov)
+    return replace(options, start_fov_deg=fov, start_fov_sigma=NETWORK_FOCAL_SIGMA)
 
 
 def _depth_progress(tell: Progress, frames: int) -> Callable[[int], None]:
@@ -278,29 +313,24 @@ def _mapping_progress(tell: Progress) -> Callable[[Reconstruction, float], None]
 
 
 def _last_adjustment(
-    grown: Reconstruction, priors: DepthPriors, noise: TrackingNoise, motion: MotionEvidence, weight: PriorWeight,
-    refine_focal: bool, options: Options,
-) -> tuple[Reconstruction, AdjustmentReport]:  # fmt: skip
+    grown: Reconstruction, priors: DepthPriors, noise: TrackingNoise, found: _Mapped, options: Options
+) -> tuple[Reconstruction, AdjustmentReport, LensEvidence]:
     """The whole shot as the kind of shot it is: a camera that only turns gets no path."""
+    weight, lens = found.weight, found.lens_evidence
+    scene, held = held_as(grown, found.motion.motion)
     settings = noise.adjustment(
         depth_weight=weight.camera_weight,
-        refine_focal=refine_focal,
-        focal_sigma=(options.mapping or MappingOptions()).focal_sigma,
         max_iterations=options.max_iterations,
         cost_tolerance=1e-6,  # along the flat valley of a long lens a coarser one stops half a pixel too early
+        **({"lens": found.lens} | held),
     )
-    if motion.motion is Motion.NODAL:
-        held = replace(settings, refine_translation=False)
-        if motion.zoom and not grown.camera.batch:  # a zoom that was given is not refined
-            held = replace(held, zoom=True, refine_focal=False)
-        return adjust(without_translation(grown), priors, held)
-    if motion.motion is Motion.STATIC:
-        return adjust(held_still(grown), priors, replace(settings, refine_cameras=False, refine_focal=False))
-    solved, report = adjust(grown, priors, settings)
+    solved, report = adjust(scene, priors, settings)
+    if found.lens.focal:
+        lens = replace(lens, focal_sigma=focal_sigma(solved, priors, settings, options.calibration))
     if weight.weight == weight.camera_weight:
-        return solved, report
-    points_alone = replace(settings, depth_weight=weight.weight, refine_cameras=False, refine_focal=False)
-    return adjust(solved, priors, points_alone)[0], report
+        return solved, report, lens
+    points_alone = replace(settings, depth_weight=weight.weight, refine_cameras=False, lens=KNOWN_LENS)
+    return adjust(solved, priors, points_alone)[0], report, lens
 
 
 def _finish(
@@ -318,7 +348,7 @@ def _finish(
     rotation, translation = solved.cams_from_world.rotation.copy(), solved.cams_from_world.translation.copy()
     frame = int(np.flatnonzero(solved.registered)[0])
     rotation[frame], translation[frame] = np.eye(3), 0.0
-    camera = replace(solved.camera, distortion=lens.distortion)
+    camera = replace(solved.camera, distortion=lens.distortion) if len(lens.distortion) else solved.camera
     return replace(
         solved,
         cams_from_world=Rigid3(rotation, translation),

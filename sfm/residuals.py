@@ -25,6 +25,24 @@ def reprojection(
     return offset + center.reshape(2, -1) - xy, by_point, offset
 
 
+def radial_reprojection(
+    points: np.ndarray, focal: np.ndarray, center: np.ndarray, xy: np.ndarray, radial: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """`reprojection` through a lens with OpenCV's k1 and k2, radial (2,); and the derivative by them, (2, 2, n)."""
+    inverse = 1 / np.maximum(points[2], MIN_DEPTH)
+    p, f = points[:2] * inverse, focal.reshape(2, -1)
+    r2 = (p**2).sum(0)
+    factor = 1 + r2 * (radial[0] + r2 * radial[1])
+    offset = f * p * factor
+    by_p = f[:, None] * (2 * (radial[0] + 2 * r2 * radial[1])) * p[:, None] * p[None]
+    by_p[0, 0] += f[0] * factor
+    by_p[1, 1] += f[1] * factor
+    by_point = np.empty((2, 3, points.shape[1]))
+    by_point[:, :2] = by_p * inverse
+    by_point[:, 2] = np.where(points[2] > MIN_DEPTH, -(by_p * p[None]).sum(1) * inverse, 0.0)
+    return offset + center.reshape(2, -1) - xy, by_point, offset, (f * p)[:, None] * np.stack([r2, r2 * r2])
+
+
 def log_depth(points: np.ndarray, log_scale: np.ndarray, log_prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`ln z - ln(s d)`: relative error of the scene's depth against the scaled prior's.
 

@@ -207,6 +207,7 @@ def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, An
         "principal_point_px": camera.principal_point.reshape(-1, 2)[0],
         "pixel_aspect": (camera.focal_length[..., 1] / camera.focal_length[..., 0]).reshape(-1)[0],
         "distortion": camera.distortion,
+        "lens": asdict(report.lens),
         "horizontal_fov_deg": float(np.median(camera.horizontal_fov_deg)),
     }
 

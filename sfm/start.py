@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sfm.bundle_adjustment import adjust
+from sfm.bundle_adjustment import LensUnknowns, adjust
 from sfm.errors import NoSolutionError, NotEnoughTracksError, SfmError
 from sfm.geometry.camera import Camera
 from sfm.initialize import InitializeOptions, initialize
@@ -20,16 +20,32 @@ from sfm.outliers import TrackingNoise
 from sfm.prior_alignment import Agreement, align
 from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.threads import in_threads
+from sfm.zoom import zoom_curve
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class StartOptions:
-    """When the start without the prior is the better one."""
+    """When another start than the prior's is the better one."""
 
     min_gain: float = 0.05  # part of the cost of the prior's start by which the other must be lower
     iterations: int = 10  # of the adjustments that are compared
+    min_zoom: float = 0.03  # change of log focal length, seen in the flow, from which a zoom is tried
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Keyframes solved, their tracking noise, and what they rest on.
+
+    from_prior: the prior's depth, not depth that is equal everywhere; lens: what of the lens is unknown, a zoom if one
+    explains the keyframes better.
+    """
+
+    scene: Reconstruction
+    noise: TrackingNoise
+    from_prior: bool
+    lens: LensUnknowns
 
 
 def start(
@@ -39,41 +55,68 @@ def start(
     initialize_options: InitializeOptions,
     mapping: MappingOptions,
     options: StartOptions = StartOptions(),
-) -> tuple[Reconstruction, TrackingNoise, bool]:
-    """Keyframes solved from the better start, their tracking noise, and whether the start is the prior's.
+) -> Start:
+    """Keyframes solved from the best start.
 
-    It is, unless it costs more and the geometry found without it contradicts the prior. tracks, camera: free of
-    distortion. Raises `NotEnoughTracksError` when neither start finds two views.
+    It is the prior's, unless it costs more and the geometry found without it contradicts the prior; and one with a zoom
+    where the flow shows one and the keyframes agree. tracks, camera: free of distortion, or with the distortion that
+    `mapping.lens` is to find. Raises `NotEnoughTracksError` when no start finds two views.
     """
 
-    def attempt(prior: DepthPriors) -> _Attempt | SfmError:
+    def attempt(prior: DepthPriors, camera: Camera, lens: LensUnknowns) -> _Attempt | SfmError:
         try:
-            scene, noise = map_keyframes(initialize(tracks, prior, camera, initialize_options), prior, mapping)
-            return _Attempt(scene, settled(scene, noise, options), noise)
+            seed = initialize(tracks, prior, camera, initialize_options)
+            scene, noise = map_keyframes(seed, prior, replace(mapping, lens=lens))
+            return _Attempt(scene, settled(scene, noise, options, lens.zoom), noise)
         except (NotEnoughTracksError, NoSolutionError) as error:
             return error
 
+    flat_prior, lens = DepthPriors.constant(tracks), mapping.lens
+    tried = [(priors, camera, lens), (flat_prior, camera, lens)]
+    curve = zoom_curve(tracks, priors, camera) if not camera.batch else np.zeros(1)
+    if np.ptp(curve) > options.min_zoom:
+        zooming = camera.with_focal_length(camera.focal_length * np.exp(curve)[:, None])
+        tried.append((priors, zooming, replace(lens, zoom=True)))
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
-        given, flat = in_threads(attempt, [priors, DepthPriors.constant(tracks)])
+        given, flat, *zoomed = in_threads(lambda what: attempt(*what), tried)
+    best, from_prior = _better(given, flat, priors, options)
+    for zoom in zoomed:
+        if not isinstance(zoom, SfmError) and (
+            isinstance(best, SfmError) or costs_less(zoom.settled, best.settled, best.noise, options)
+        ):
+            logger.info(
+                "the focal length seems to change by %.0f %%: mapped with a zoom", 100 * np.expm1(np.ptp(curve))
+            )
+            return Start(zoom.scene, zoom.noise, True, replace(lens, zoom=True))
+    if isinstance(best, SfmError):
+        raise best
+    return Start(best.scene, best.noise, from_prior, lens)
+
+
+def _better(
+    given: "_Attempt | SfmError", flat: "_Attempt | SfmError", priors: DepthPriors, options: StartOptions
+) -> "tuple[_Attempt | SfmError, bool]":
+    """The prior's start or the flat one, and whether it is the prior's."""
     if isinstance(given, SfmError):
-        if isinstance(flat, SfmError) or not np.isfinite(priors.depth).any():
-            raise given
-        return flat.scene, flat.noise, False
+        return (given, True) if isinstance(flat, SfmError) or not np.isfinite(priors.depth).any() else (flat, False)
     if isinstance(flat, SfmError) or not costs_less(flat.settled, given.settled, flat.noise, options):
-        return given.scene, given.noise, True
+        return given, True
     # cheaper alone says little (a camera that only turns fits noise better from anywhere): the geometry must also know
     # its depths, and know them otherwise than the prior
     by_tracks = replace(
         flat.settled, depth_scale=np.ones(len(flat.settled.depth_scale))
     )  # its own are the flat prior's
     contradicted = align(by_tracks, priors)[1].agreement is Agreement.CONTRADICTS
-    better = flat if contradicted else given
-    return better.scene, better.noise, not contradicted
+    return (flat, False) if contradicted else (given, True)
 
 
-def settled(scene: Reconstruction, noise: TrackingNoise, options: StartOptions = StartOptions()) -> Reconstruction:
+def settled(
+    scene: Reconstruction, noise: TrackingNoise, options: StartOptions = StartOptions(), zoom: bool = False
+) -> Reconstruction:
     """The scene as its tracks alone would have it."""
-    settings = noise.adjustment(depth_weight=0.0, max_iterations=options.iterations, cost_tolerance=1e-3)
+    settings = noise.adjustment(
+        depth_weight=0.0, max_iterations=options.iterations, cost_tolerance=1e-3, lens=LensUnknowns(zoom=zoom)
+    )
     return adjust(scene, None, settings)[0]
 
 

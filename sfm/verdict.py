@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from sfm.calibration import LensEvidence
 from sfm.motion import Motion, MotionEvidence
 from sfm.prior_alignment import Agreement
 from sfm.prior_weight import PriorWeight
@@ -34,12 +35,13 @@ class VerdictOptions:
     min_cells: int = 4  # of the frame's nine, with inliers
     min_inlier_part: float = 0.6
     min_registered_part: float = 0.5  # fewer frames FAIL
+    max_focal_sigma: float = 0.02  # relative, of a focal length that was not given
 
 
 def judge(
     reconstruction: Reconstruction,
     motion: MotionEvidence,
-    focal_given: bool,
+    lens: LensEvidence,
     prior_given: bool,
     prior: PriorWeight,
     converged: bool,
@@ -73,23 +75,38 @@ def judge(
         review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
     if not converged:
         review.append("the last adjustment stopped before it converged")
-    review += _unknowns(motion, focal_given, prior_given, prior)
+    review += _of_the_lens(lens, motion, reconstruction, options)
+    review += _unknowns(motion, prior_given, prior)
     if fail:
         return Verdict.FAIL, fail + review
     return (Verdict.REVIEW, review) if review else (Verdict.PASS, [f"RMS {rms:.2f} px (HD), every frame has a camera"])
 
 
-def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, prior: PriorWeight) -> list[str]:
+def _of_the_lens(
+    lens: LensEvidence, motion: MotionEvidence, reconstruction: Reconstruction, options: VerdictOptions
+) -> list[str]:
+    fov = float(np.median(reconstruction.camera.horizontal_fov_deg))
+    if not lens.focal_known:
+        return [f"the tracks cannot tell the focal length: {fov:.0f} degrees across are a guess"]
+    if lens.refined and not lens.focal_sigma <= options.max_focal_sigma:
+        return [f"the tracks know the focal length to {100 * lens.focal_sigma:.1f} % only"]
+    if np.isfinite(motion.preferred_focal_px):
+        return [f"the tracks prefer a focal length of {motion.preferred_focal_px:.0f} px to the one given"]
+    return []
+
+
+def _unknowns(motion: MotionEvidence, prior_given: bool, prior: PriorWeight) -> list[str]:
     """What no residual shows."""
     reasons = []
-    if not focal_given:
-        reasons.append("the focal length was not given; it is estimated from the tracks and unchecked")
     helps = prior_given and prior.agreement not in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING)
     if motion.motion is Motion.SMALL_PARALLAX and not helps:
         prior_text = "a depth prior that is no help" if prior_given else "no depth prior"
         reasons.append(f"little parallax and {prior_text}: the depth of the scene is weakly known")
     if motion.motion in (Motion.NODAL, Motion.STATIC):
         what = "only turns" if motion.motion is Motion.NODAL else "does not move"
+        if np.isfinite(motion.unseen_path):
+            hidden = f"a path shorter than {100 * motion.unseen_path:.1g} % of the scene's depth would not be seen"
+            reasons.append(f"the camera {what}: {hidden}")
         if not prior_given:
             reasons.append(f"the camera {what} and there is no depth prior: the depth of the points is unknown")
         elif prior.agreement is Agreement.UNCHECKED:
@@ -99,8 +116,6 @@ def _unknowns(motion: MotionEvidence, focal_given: bool, prior_given: bool, prio
         reasons.append(
             f"the depth prior contradicts the geometry and was {what}: is it of this shot, and depth or disparity?"
         )
-    if focal_given and np.isfinite(motion.preferred_focal_px):
-        reasons.append(f"the tracks prefer a focal length of {motion.preferred_focal_px:.0f} px to the one given")
     if motion.zoom:
         reasons.append("the focal length changes during the shot (zoom)")
     return reasons

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from solved import solve
 
-from sfm.bundle_adjustment import BundleAdjustmentOptions, ShotProblem, adjust
+from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, ShotProblem, adjust
 from sfm.errors import NoSolutionError
 from sfm.geometry import Rigid3, Sim3
 from sfm.geometry.rotation import rotation_angle
@@ -85,14 +85,14 @@ def test_a_point_behind_the_camera_gives_large_but_finite_residuals():
 LAYOUTS = [
     {},
     {"depth_weight": 0.0},
-    {"refine_focal": True},
-    {"refine_focal": True, "depth_weight": 0.0},
-    {"zoom": True},
-    {"zoom": True, "depth_weight": 0.0},
-    {"zoom": True, "refine_focal": True},
+    {"lens": LensUnknowns(focal=True)},
+    {"lens": LensUnknowns(focal=True), "depth_weight": 0.0},
+    {"lens": LensUnknowns(zoom=True)},
+    {"lens": LensUnknowns(zoom=True), "depth_weight": 0.0},
+    {"lens": LensUnknowns(focal=True, zoom=True)},
     {"track_weight": True},
-    {"track_weight": True, "refine_focal": True, "depth_weight": 0.0},
-    {"refine_translation": False, "zoom": True},
+    {"track_weight": True, "lens": LensUnknowns(focal=True), "depth_weight": 0.0},
+    {"refine_translation": False, "lens": LensUnknowns(zoom=True)},
     {"refine_cameras": False},
 ]
 
@@ -151,8 +151,8 @@ def _jacobian_is_right(problem: ShotProblem, x: np.ndarray) -> None:
     [
         {},
         {"refine_points": False},
-        {"refine_points": False, "refine_focal": True},
-        {"refine_points": False, "depth_weight": 0.0, "zoom": True},
+        {"refine_points": False, "lens": LensUnknowns(focal=True)},
+        {"refine_points": False, "depth_weight": 0.0, "lens": LensUnknowns(zoom=True)},
     ],
     ids=lambda v: "-".join(v) or "default",
 )
@@ -170,7 +170,9 @@ def test_the_gradient_against_differences_of_the_cost(rng, layout, loss):
 
 def test_slices_of_the_observations_are_the_whole(rng):
     shot = make_shot("orbit", rng=rng, num_frames=6, num_tracks=20, noise_px=0.5, depth_error=0.2)
-    problem = ShotProblem(_near(shot, rng), shot.priors, BundleAdjustmentOptions(refine_focal=True, zoom=True))
+    problem = ShotProblem(
+        _near(shot, rng), shot.priors, BundleAdjustmentOptions(lens=LensUnknowns(focal=True, zoom=True))
+    )
     at = problem.at(problem.start())
     whole, n = at.linearize(slice(None)), len(problem.kept_index)
     parts = [at.linearize(slice(a, min(a + 17, n))) for a in range(0, n, 17)]
@@ -194,7 +196,7 @@ def test_both_solvers_reach_the_same_cost(rng, depth_weight, refine_focal):
     options = BundleAdjustmentOptions(
         reproj_sigma_px=0.4,
         depth_weight=depth_weight,
-        refine_focal=refine_focal,
+        lens=LensUnknowns(focal=refine_focal),
         cost_tolerance=1e-10,
         max_iterations=100,
     )
@@ -257,18 +259,20 @@ def test_the_report_speaks_of_the_result(rng):
 def test_a_focal_length_comes_back(rng):
     shot = make_shot("orbit", rng=rng, num_frames=10, num_tracks=100, noise_px=0.1, depth_error=0.1)
     wrong = replace(_near(shot, rng, 0.2), camera=shot.camera.with_focal_length(1.05 * shot.camera.focal_length))
-    options = BundleAdjustmentOptions(reproj_sigma_px=0.1, refine_focal=True, max_iterations=100)
+    options = BundleAdjustmentOptions(reproj_sigma_px=0.1, lens=LensUnknowns(focal=True), max_iterations=100)
     solved, _ = adjust(wrong, shot.priors, options)
     error = abs(solved.camera.focal_length[0] / shot.camera.focal_length[0] - 1)
     assert 1e-6 < error < 5e-3
-    kept, _ = adjust(wrong, shot.priors, replace(options, refine_focal=False))
+    kept, _ = adjust(wrong, shot.priors, replace(options, lens=LensUnknowns()))
     np.testing.assert_array_equal(kept.camera.focal_length, wrong.camera.focal_length)
 
 
 def test_a_zoom_comes_back(rng):
     shot = make_shot("zoom", rng=rng, num_frames=8, num_tracks=80, noise_px=0.1, depth_error=0.1)
     fixed = replace(_near(shot, rng, 0.0), camera=shot.camera.at(0))
-    options = BundleAdjustmentOptions(reproj_sigma_px=0.1, zoom=True, refine_translation=False, max_iterations=100)
+    options = BundleAdjustmentOptions(
+        reproj_sigma_px=0.1, lens=LensUnknowns(zoom=True), refine_translation=False, max_iterations=100
+    )
     solved, _ = adjust(fixed, shot.priors, options)
     assert solved.camera.batch == (8,)
     np.testing.assert_allclose(solved.camera.focal_length, shot.camera.focal_length, rtol=2e-3)
@@ -349,7 +353,7 @@ def test_the_input_is_never_changed(rng):
     arrays = {f.name: np.copy(getattr(start, f.name)) for f in fields(start) if f.name in ("points", "depth_scale")}
     before = replace(start, **arrays)
     depth = shot.priors.depth.copy()
-    adjust(start, shot.priors, BundleAdjustmentOptions(zoom=True, refine_focal=True))
+    adjust(start, shot.priors, BundleAdjustmentOptions(lens=LensUnknowns(focal=True, zoom=True)))
     _same_arrays(start, before)
     np.testing.assert_array_equal(shot.priors.depth, depth)
 

@@ -10,7 +10,7 @@ from sfm.mapping import MappingOptions, map_keyframes
 from sfm.pipeline import reconstruct, reconstruct_tracks
 from sfm.prior_alignment import Agreement
 from sfm.scene import DepthPriors
-from sfm.start import start
+from sfm.start import Start, start
 from sfm.synthetic import make_shot
 from sfm.verdict import Verdict
 from sfm.video import Video
@@ -37,8 +37,8 @@ def test_a_prior_turned_inside_out_does_not_start_the_solve():
     shot = make_shot("handheld", rng=np.random.default_rng(3), num_tracks=500, num_frames=48, noise_px=0.3)
     good = _priors(shot, shot.priors.depth)
     inverted = _priors(shot, 36 / shot.priors.depth)
-    assert _start(shot, good)[2]
-    assert not _start(shot, inverted)[2]
+    assert _start(shot, good).from_prior
+    assert not _start(shot, inverted).from_prior
     solved, report = reconstruct_tracks(shot.tracks, inverted, shot.camera)
     right, _ = reconstruct_tracks(shot.tracks, good, shot.camera)
     assert _position_error(solved, shot) < 1.2 * _position_error(right, shot) < 0.02
@@ -50,10 +50,10 @@ def test_a_prior_turned_inside_out_does_not_start_the_solve():
 
 def test_where_the_camera_only_turns_the_prior_stays(rng):
     shot = make_shot("pan", rng=rng, **SMALL)
-    scene, noise, from_prior = _start(shot, _priors(shot, 36 / shot.priors.depth))
-    assert from_prior
-    assert scene.registered.sum() > 2
-    assert noise.sigma_px < 0.6
+    found = _start(shot, _priors(shot, 36 / shot.priors.depth))
+    assert found.from_prior
+    assert found.scene.registered.sum() > 2
+    assert found.noise.sigma_px < 0.6
 
 
 def test_nothing_to_start_from(rng):
@@ -109,7 +109,7 @@ def test_a_useless_prior_must_not_have_decided_where_the_solve_ended(monkeypatch
 
     def gullible(tracks, priors, camera, initialize_options, mapping, options=None):
         scene, noise = map_keyframes(initialize(tracks, priors, camera, initialize_options), priors, mapping)
-        return scene, noise, True
+        return Start(scene, noise, True, mapping.lens)
 
     def hopeless(*args):
         raise NotEnoughTracksError("known depth")

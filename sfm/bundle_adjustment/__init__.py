@@ -1,7 +1,17 @@
 """Joint adjustment of cameras and points: reprojection error and depth error in one robust cost."""
 
 from sfm.bundle_adjustment.adjustment import AdjustmentReport, adjust
-from sfm.bundle_adjustment.options import BundleAdjustmentOptions
+from sfm.bundle_adjustment.options import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns
 from sfm.bundle_adjustment.problem import ShotProblem
+from sfm.bundle_adjustment.uncertainty import Uncertainty, uncertainty
 
-__all__ = ["AdjustmentReport", "BundleAdjustmentOptions", "ShotProblem", "adjust"]
+__all__ = [
+    "KNOWN_LENS",
+    "AdjustmentReport",
+    "BundleAdjustmentOptions",
+    "LensUnknowns",
+    "ShotProblem",
+    "Uncertainty",
+    "adjust",
+    "uncertainty",
+]

@@ -8,6 +8,24 @@ from sfm.least_squares import LossName
 
 
 @dataclass(frozen=True, slots=True)
+class LensUnknowns:
+    """What of the lens is to be found; but for a zoom the same for the whole shot."""
+
+    focal: bool = False  # one factor on the focal length
+    focal_prior_px: float | None = None  # what it is drawn to; None: the start
+    focal_sigma: float = 0.3  # how strongly, of log focal length
+    radial: int = 0  # coefficients of radial distortion: k1, or k1 and k2
+    radial_sigma: float = 0.2  # of each, around 0
+    zoom: bool = False  # a focal length of its own for every frame
+    zoom_sigma: float = 1.0  # of log focal length of a frame, around the first one's
+    zoom_step: float = 0.05  # of log focal length from a frame to the next
+    zoom_bend: float = 0.01  # and of the change of such steps
+
+
+KNOWN_LENS = LensUnknowns()
+
+
+@dataclass(frozen=True, slots=True)
 class BundleAdjustmentOptions:
     """What is minimised and how."""
 
@@ -20,11 +38,8 @@ class BundleAdjustmentOptions:
     depth_knee: float = 2.0  # in sigmas
     frame_scale_sigma: float = 0.1  # how far a frame's log depth scale strays from the shot's
     frame_scale_step: float = 0.1  # and from the frame before
-    refine_focal: bool = False  # one factor on the focal length of the whole shot
-    focal_sigma: float = 0.3  # of log focal length, around the start
+    lens: LensUnknowns = KNOWN_LENS
     refine_translation: bool = True  # false: camera centres stay where they are
-    zoom: bool = False  # a focal length of its own for every frame
-    zoom_sigma: float = 0.5  # of log focal length of a frame, around the start
     refine_cameras: bool = True  # false: points only
     refine_points: bool = True  # false: cameras only
     estimate_sigma: bool = True  # of each point's depth, at the end

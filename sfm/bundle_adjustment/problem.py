@@ -8,22 +8,22 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array, diags_array, vstack
 
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.errors import NoSolutionError
 from sfm.geometry.rotation import rotation_from_rotvec, skew
 from sfm.geometry.transform import Rigid3
 from sfm.least_squares import Linearization, Loss, Losses
-from sfm.residuals import log_depth, reprojection
+from sfm.residuals import log_depth, radial_reprojection, reprojection
 from sfm.scene import DepthPriors, Reconstruction, Tracks
 
 
 class ShotProblem:
     """`least_squares.Problem` of a shot.
 
-    Parameters: [rotvec, translation, log scale, log zoom] of each frame, log focal factor, points. Rotation vectors
-    turn the start: R = exp(w) R0. Frames and points are packed: only those in use have parameters.
+    Parameters: [rotvec, translation, log scale, log zoom] of each frame, log focal factor, radial distortion, points.
+    Rotation vectors turn the start: R = exp(w) R0. Frames and points are packed: only those in use have parameters.
     """
 
     def __init__(self, reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions):
@@ -53,7 +53,7 @@ class ShotProblem:
         options = self.options
         self.with_depth = priors is not None and bool(options.depth_weight > 0)
         self.log_scale, self.log_zoom = 6, 6 + self.with_depth  # where a frame's block holds them
-        self.kept_size = 6 + self.with_depth + options.zoom
+        self.kept_size = 6 + self.with_depth + options.lens.zoom
         self.losses: Losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee * self.root_weight),)
         if priors is None or not self.with_depth:
             return
@@ -67,11 +67,24 @@ class ShotProblem:
         self.losses += ((slice(2, 3), Loss(options.depth_loss), options.depth_knee * part),)
 
     def _set_lens(self) -> None:
-        camera = self.before.camera
+        camera, lens = self.before.camera, self.options.lens
         self.focal = camera.focal_length if not camera.batch else camera.focal_length[self.frames[self.kept_index]].T
         center = camera.principal_point
         self.center = center if not camera.batch else center[self.frames[self.kept_index]].T
-        self.num_shared = int(self.options.refine_focal)
+        self.num_focal = int(lens.focal)  # shared parameters before the radial ones
+        self.num_shared = self.num_focal + lens.radial
+        if camera.distortion[2:].any():
+            raise ValueError(
+                f"distortion: got {camera.distortion.tolist()}, expected k1, k2 alone (Tracks.undistorted)"
+            )
+        known = camera.distortion[:2]
+        self.radial0 = np.pad(known, (0, 2 - len(known)))
+        self.with_radial = bool(lens.radial or self.radial0.any())
+        log_focal = np.log(camera.focal_length[..., 0])
+        # a zoom begins where the shot begins
+        first = float(log_focal if not camera.batch else log_focal[self.frames[0]])
+        self.log_focal_off = first - np.log(lens.focal_prior_px) if lens.focal_prior_px else 0.0
+        self.log_zoom0 = (np.broadcast_to(log_focal, self.before.tracks.num_frames) - first)[self.frames]
 
     def _set_gauge(self) -> None:
         options = self.options
@@ -108,13 +121,19 @@ class ShotProblem:
             scale = self.before.depth_scale[self.frames]
             kept[:, self.log_scale] = np.log(np.where(np.isfinite(scale), scale, 1.0))
         points = self.chart0 if self.options.refine_points else np.zeros((0, 3))
-        return np.r_[kept.ravel(), np.zeros(self.num_shared), points.ravel()]
+        radial = self.radial0[: self.options.lens.radial]
+        return np.r_[kept.ravel(), np.zeros(self.num_focal), radial, points.ravel()]
 
     def split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Parameters of the frames (frames, kept_size), shared ones, and charts of the points (points, 3)."""
         size = self.num_kept * self.kept_size
         kept = x[:size].reshape(self.num_kept, self.kept_size)
         return kept, x[size : size + self.num_shared], x[size + self.num_shared :].reshape(-1, 3)
+
+    def radial(self, shared: np.ndarray) -> np.ndarray:
+        """k1 and k2, (2,)."""
+        found = shared[self.num_focal :]
+        return np.r_[found, self.radial0[len(found) :]]
 
     def _points(self, chart: np.ndarray) -> np.ndarray:
         """Points (n, 3) in the world from their charts."""
@@ -141,9 +160,11 @@ class ShotProblem:
         if self.with_depth:
             depth_scale[self.frames] = np.exp(kept[:, self.log_scale])
         camera = before.camera
-        if self.num_shared:
+        if self.num_focal:
             camera = camera.with_focal_length(camera.focal_length * np.exp(shared[0]))
-        if self.options.zoom:
+        if self.options.lens.radial:
+            camera = replace(camera, distortion=np.r_[self.radial(shared), 0.0, 0.0])
+        if self.options.lens.zoom:
             factor = np.interp(np.arange(before.tracks.num_frames), self.frames, np.exp(kept[:, self.log_zoom]))
             camera = camera.with_focal_length(camera.focal_length * factor[:, None])
         sigma = before.point_sigma.copy()
@@ -205,10 +226,12 @@ class ShotEvaluation:
         self.rotation = _columns(rotation_from_rotvec(self.kept[:, :3]) @ problem.R0)
         self.translation = np.ascontiguousarray(self.kept[:, 3:6].T)
         self.points = np.ascontiguousarray(problem._points(self.chart).T)
-        self.focal_factor = float(np.exp(self.shared[0])) if problem.num_shared else 1.0
+        self.focal_factor = float(np.exp(self.shared[0])) if problem.num_focal else 1.0
+        self.radial = problem.radial(self.shared)
 
     def _project(self, rows: slice):
-        """Rotation (3, 3, n), rotated and camera points (3, n), and the reprojection of a slice."""
+        """Rotation (3, 3, n), rotated and camera points (3, n), and the reprojection of a slice: residuals and their
+        derivatives by camera point, focal length and, where there is any, radial distortion."""
         problem = self.problem
         frame = problem.kept_index[rows]
         R = self.rotation.take(frame, axis=2)
@@ -216,9 +239,12 @@ class ShotEvaluation:
         in_cam = rotated + self.translation.take(frame, axis=1)
         focal, center = (v[:, None] if v.ndim == 1 else v[:, rows] for v in (problem.focal, problem.center))
         focal = focal * self.focal_factor
-        if problem.options.zoom:
+        if problem.options.lens.zoom:
             focal = focal * np.exp(self.kept[frame, problem.log_zoom])
-        return R, rotated, in_cam, reprojection(in_cam, focal, center, problem.xy[:, rows])
+        xy = problem.xy[:, rows]
+        if problem.with_radial:
+            return R, rotated, in_cam, radial_reprojection(in_cam, focal, center, xy, self.radial)
+        return R, rotated, in_cam, reprojection(in_cam, focal, center, xy)
 
     def _log_depth(self, in_cam: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Whitened depth residuals (n,) of a slice and their derivative by z."""
@@ -229,14 +255,14 @@ class ShotEvaluation:
 
     def residuals(self, rows: slice) -> np.ndarray:
         """Whitened residuals: rows x, y (and log depth) of a slice of the observations."""
-        _, _, in_cam, (r, _, _) = self._project(rows)
+        _, _, in_cam, (r, *_) = self._project(rows)
         r = r * self.problem.inverse_sigma[rows]
         return np.concatenate([r, self._log_depth(in_cam, rows)[0][None]]) if self.problem.with_depth else r
 
     def linearize(self, rows: slice) -> Linearization:
         """Residuals and Jacobians by frame, shared and point parameters."""
         problem, k = self.problem, self.problem.kept_size
-        R, rotated, in_cam, (r, by_cam_point, by_focal) = self._project(rows)
+        R, rotated, in_cam, (r, by_cam_point, by_focal, *by_radial) = self._project(rows)
         count, n = 3 if problem.with_depth else 2, r.shape[1]
         residuals, J = np.empty((count, n)), np.zeros((count, 3, n))
         inverse_sigma = problem.inverse_sigma[rows]
@@ -253,10 +279,12 @@ class ShotEvaluation:
         by_kept[:, 3:6] = J
         if problem.with_depth:
             by_kept[2, problem.log_scale] = -problem.depth_weight[rows]
-        if problem.options.zoom:
+        if problem.options.lens.zoom:
             by_kept[:2, problem.log_zoom] = by_focal * inverse_sigma
-        if problem.num_shared:
+        if problem.num_focal:
             shared[:2, 0] = by_focal * inverse_sigma
+        for c in range(problem.options.lens.radial):
+            shared[:2, problem.num_focal + c] = by_radial[0][:, c] * inverse_sigma
         by_point = np.zeros((count, 3, n))
         if problem.options.refine_points:
             basis = self._chart_basis.take(problem.eliminated_index[rows], axis=2)
@@ -278,27 +306,49 @@ class ShotEvaluation:
         return _columns(np.swapaxes(self.problem.anchor_R, 1, 2) @ basis)
 
     def prior(self) -> tuple[np.ndarray, csr_array]:
-        """Log scales and zooms of the frames around zero, log focal length around its start, steps of the log scale."""
+        """Log scales and zooms of the frames around zero, their steps from frame to frame, and the lens around its
+        own."""
         problem, options = self.problem, self.problem.options
-        k, size = problem.kept_size, problem.num_kept * problem.kept_size
-        sigmas = [options.frame_scale_sigma] * problem.with_depth + [options.zoom_sigma] * options.zoom
-        own = [np.arange(6 + n, size, k) for n in range(len(sigmas))]
-        columns = np.concatenate([*own, size + np.arange(len(self.shared))])
-        sigma = np.r_[np.repeat(sigmas, problem.num_kept), np.full(len(self.shared), options.focal_sigma)]
-        values = np.r_[self.kept[:, 6:].T.ravel(), self.shared]
-        J = csr_array((1 / sigma, (np.arange(len(columns)), columns)), (len(columns), size + len(self.shared)))
-        if not problem.with_depth or problem.num_kept < 2:
-            return values / sigma, J
-        steps, J_steps = self._scale_steps(own[0], size + len(self.shared))
-        return np.r_[values / sigma, steps], csr_array(vstack([J, J_steps]))
+        frames, k, size = problem.frames, problem.kept_size, problem.num_kept * problem.kept_size
+        lens_sigma = np.full(problem.num_shared, options.lens.radial_sigma)
+        lens_sigma[: problem.num_focal] = options.lens.focal_sigma
+        lens = self.shared + np.r_[np.full(problem.num_focal, problem.log_focal_off), np.zeros(options.lens.radial)]
+        parts = [(lens / lens_sigma, size + np.arange(len(lens)), csr_array(np.diag(1 / lens_sigma)))]
+        if problem.with_depth:
+            smooth = [_around_zero(len(frames), options.frame_scale_sigma), _steps(frames, options.frame_scale_step)]
+            parts += [(S @ self.kept[:, problem.log_scale], np.arange(problem.log_scale, size, k), S) for S in smooth]
+        if options.lens.zoom:
+            smooth = [_around_zero(len(frames), options.lens.zoom_sigma), _steps(frames, options.lens.zoom_step)]
+            smooth.append(_bends(frames, options.lens.zoom_bend))
+            curve = problem.log_zoom0 + self.kept[:, problem.log_zoom]
+            parts += [(S @ curve, np.arange(problem.log_zoom, size, k), S) for S in smooth]
+        width = size + len(lens)
+        J = [csr_array((S.data, columns[S.indices], S.indptr), (len(values), width)) for values, columns, S in parts]
+        return np.concatenate([values for values, *_ in parts]), csr_array(vstack(J))
 
-    def _scale_steps(self, columns: np.ndarray, width: int) -> tuple[np.ndarray, csr_array]:
-        """A random walk: the log scale changes from frame to frame by little, over a gap by its root more."""
-        problem = self.problem
-        sigma = problem.options.frame_scale_step * np.sqrt(np.diff(problem.frames))
-        rows = np.arange(len(sigma))
-        entries = np.r_[1 / sigma, -1 / sigma], (np.r_[rows, rows], np.r_[columns[1:], columns[:-1]])
-        return np.diff(self.kept[:, problem.log_scale]) / sigma, csr_array(entries, (len(sigma), width))
+
+def _around_zero(count: int, sigma: float) -> csr_array:
+    """Rows that are each value over its sigma."""
+    return csr_array(diags_array(np.full(count, 1 / sigma)))
+
+
+def _steps(frames: np.ndarray, sigma: float) -> csr_array:
+    """Rows of a random walk: a value changes from frame to frame by sigma, over a gap by its root more."""
+    rows = np.arange(len(frames) - 1)
+    by_step = 1 / (sigma * np.sqrt(np.diff(frames)))
+    return csr_array((np.r_[by_step, -by_step], (np.r_[rows, rows], np.r_[rows + 1, rows])), (len(rows), len(frames)))
+
+
+def _bends(frames: np.ndarray, sigma: float) -> csr_array:
+    """Rows of a random walk of the speed: it changes by sigma a frame."""
+    gap = np.diff(frames).astype(float)
+    if len(gap) < 2:
+        return csr_array((0, len(frames)))
+    before, after = 1 / gap[:-1], 1 / gap[1:]
+    by_bend = 1 / (sigma * np.sqrt(0.5 * (gap[1:] + gap[:-1])))
+    rows = np.arange(len(gap) - 1)
+    values = np.concatenate([before * by_bend, -(before + after) * by_bend, after * by_bend])
+    return csr_array((values, (np.tile(rows, 3), np.concatenate([rows, rows + 1, rows + 2]))), (len(rows), len(frames)))
 
 
 def _columns(matrices: np.ndarray) -> np.ndarray:

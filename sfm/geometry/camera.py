@@ -63,8 +63,10 @@ class Camera:
         return np.degrees(2 * np.arctan(0.5 * self.width / self.focal_length[..., 0]))
 
     def with_focal_length(self, focal_length: ArrayLike) -> "Camera":
-        """The same camera with another focal length (*batch, 2), px."""
-        return replace(self, focal_length=np.asarray(focal_length, dtype=float))
+        """The same camera with another focal length (*batch, 2), px: of a zoom, or of a fixed lens."""
+        focal = np.asarray(focal_length, dtype=float)
+        center = self.principal_point if focal.ndim >= self.principal_point.ndim else self.principal_point[0]
+        return replace(self, focal_length=focal, principal_point=center)
 
     def without_distortion(self) -> "Camera":
         """The ideal pinhole that sees the undistorted plate."""

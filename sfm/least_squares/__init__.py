@@ -4,6 +4,7 @@ A problem has many small *eliminated* blocks (points) and few *kept* blocks (fra
 either, plus *shared* parameters (a focal length) and a sparse prior on what is kept.
 """
 
+from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import (
     Evaluation,
     Linearization,
@@ -25,6 +26,7 @@ __all__ = [
     "Loss",
     "LossName",
     "Losses",
+    "NormalEquations",
     "Problem",
     "SolverOptions",
     "SolverReport",

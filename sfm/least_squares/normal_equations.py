@@ -155,6 +155,19 @@ class NormalEquations:
         full = np.concatenate([step, *(inner.T.ravel() for inner in block_steps)])
         return (full, 0.5 * float(gain)) if np.isfinite(full).all() else (full, -1.0)
 
+    def covariance(self, of: np.ndarray) -> np.ndarray:
+        """Covariance (m, m) of some of the kept and shared parameters, of (m,), all others free to follow; NaN where a
+        parameter is fixed or the system cannot be factored."""
+        where = np.cumsum(self.problem.free) - 1
+        free = self.problem.free[of]
+        found = np.full((len(of), len(of)), np.nan)
+        if free.any() and self.factor(1e-12):
+            unit = np.zeros((int(self.problem.free.sum()), int(free.sum())))
+            unit[where[of[free]], np.arange(unit.shape[1])] = 1.0
+            inverse = scipy.linalg.cho_solve(self.cholesky, unit, check_finite=False)
+            found[np.ix_(free, free)] = inverse[where[of[free]]]
+        return found
+
     def back_substitute(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Solve the factored system for a right-hand side: kept and shared (m,), and (e, blocks) of every part."""
         problem, k, size = self.problem, self.problem.kept_size, self.size

@@ -1,0 +1,65 @@
+"""How well an adjusted shot is known: standard deviations from its reduced normal equations.
+
+Covariance of the least-squares estimate (Hartley and Zisserman 2004, section 5.2.4), points marginalised out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfm.bundle_adjustment.options import BundleAdjustmentOptions
+from sfm.bundle_adjustment.problem import ShotProblem
+from sfm.least_squares import NormalEquations
+from sfm.scene import DepthPriors, Reconstruction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Uncertainty:
+    """Standard deviations of what was free in an adjustment, NaN of what was not.
+
+    focal: of log focal length (of the first frame, of a zoom); radial (2,): of k1 and k2; zoom (frames,): of log focal
+    length beside the first frame's; centers (frames, 3): of the camera centres along the axes of each camera, beside
+    the first registered one.
+    """
+
+    focal: float
+    radial: np.ndarray
+    zoom: np.ndarray
+    centers: np.ndarray
+
+
+def uncertainty(scene: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions) -> Uncertainty:
+    """Of a scene adjusted with these options. Errors of a track that follow each other count as one.
+
+    Limit: cost grows with the cube of the frames: give it a thinned scene of a long shot.
+    """
+    problem = ShotProblem(scene, priors, options)
+    size = problem.num_kept * problem.kept_size
+    covariance = NormalEquations(problem, problem.start()).covariance(np.arange(size + problem.num_shared))
+    sigma = np.sqrt(serial_correlation(scene) * np.diag(covariance))
+    kept, shared = sigma[:size].reshape(problem.num_kept, -1), sigma[size:]
+    frames = scene.tracks.num_frames
+    zoom, centers = np.full(frames, np.nan), np.full((frames, 3), np.nan)
+    centers[problem.frames] = kept[:, 3:6]
+    if options.lens.zoom:
+        zoom[problem.frames] = kept[:, problem.log_zoom]
+    focal = float(shared[0]) if problem.num_focal else float("nan")
+    return Uncertainty(focal, np.r_[shared[problem.num_focal :], np.full(2, np.nan)][:2], zoom, centers)
+
+
+def serial_correlation(scene: Reconstruction) -> float:
+    """Successive errors of a track that carry the information of one, from their lag-one correlation."""
+    tracks = scene.tracks
+    use = np.flatnonzero(scene.inliers & scene.registered[tracks.frame])
+    error = scene.reprojections(use) - tracks.xy[use]
+    use, error = use[np.isfinite(error).all(1)], error[np.isfinite(error).all(1)]
+    if not len(use):
+        return 1.0
+    same = np.diff(tracks.track[use]) == 0
+    now, then = error[1:][same], error[:-1][same]
+    # ranks would be robust but slow; errors are inliers, and large ones are pulled in
+    limit = 3 * np.median(np.abs(error))
+    now, then = np.clip(now, -limit, limit), np.clip(then, -limit, limit)
+    lag_one = float((now * then).sum() / max(np.sqrt((now**2).sum() * (then**2).sum()), 1e-12))
+    lag_one = min(max(lag_one, 0.0), 0.95)
+    return (1 + lag_one) / (1 - lag_one)

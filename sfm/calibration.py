@@ -1,0 +1,112 @@
+"""What of an unknown lens the tracks can tell: radial distortion if they support it, the focal length if they know it.
+
+A shot whose camera hardly moves often knows neither. Distortion is kept where the Bayesian information criterion says
+so; a focal length that the tracks know hardly better than the guess did stays at the guess, and is said to be one.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from sfm.bundle_adjustment import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns, adjust, uncertainty
+from sfm.motion import Motion, MotionEvidence, held_as, without_zoom
+from sfm.outliers import TrackingNoise
+from sfm.prior_weight import thinned
+from sfm.scene import DepthPriors, Reconstruction
+from sfm.threads import in_threads
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationOptions:
+    """How lenses are compared, and when a focal length counts as known."""
+
+    max_frames: int = 24  # frames, evenly spaced, on which lenses are compared
+    max_points: int = 800  # points, evenly spread, on which they are
+    iterations: int = 20
+    max_focal_sigma: float = 0.5  # part of the guess's own: what is known no better stays a guess
+    sigma_frames: int = 200  # frames and points from which the final sigma is computed
+    sigma_points: int = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class LensEvidence:
+    """What was found of the lens.
+
+    refined: the tracks were asked; focal_sigma: relative standard deviation of the focal length, NaN where they were
+    not; focal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients.
+    """
+
+    refined: bool
+    focal_sigma: float = float("nan")
+    focal_known: bool = True
+    radial: int = 0
+    criterion: tuple[float, ...] = ()
+
+
+def calibrate(
+    scene: Reconstruction,
+    priors: DepthPriors,
+    noise: TrackingNoise,
+    motion: MotionEvidence,
+    lens: LensUnknowns,
+    options: CalibrationOptions = CalibrationOptions(),
+) -> tuple[Reconstruction, LensUnknowns, LensEvidence]:
+    """The scene with the lens its tracks support, what to refine of that lens from here on, and the evidence.
+
+    scene: mapped with the lens free as `lens` says; motion: the kind of shot it is.
+    """
+    zoom_given = bool(scene.camera.batch) and not lens.zoom
+    lens = replace(lens, zoom=motion.zoom and not zoom_given)
+    if scene.camera.batch and not motion.zoom:
+        scene = replace(scene, camera=without_zoom(scene.camera, lens))
+    if not lens.focal:
+        return scene, lens, LensEvidence(False)
+    focal = scene.camera.focal_length
+    guess = focal / focal[..., :1] * (lens.focal_prior_px or focal[..., :1])
+    if motion.motion is Motion.STATIC:
+        camera = replace(scene.camera, focal_length=guess, distortion=np.zeros(0))
+        return replace(scene, camera=camera), KNOWN_LENS, LensEvidence(True, lens.focal_sigma, False)
+    part = thinned(scene, options.max_frames, options.max_points)
+    tried = [replace(lens, radial=count) for count in range(3 if lens.radial else 1)]
+    with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
+        solves = in_threads(lambda one: _solved(part, priors, noise, motion, one, options), tried)
+    observations = 2 * int(part.inliers.sum())
+    criterion = [2 * cost + one.radial * np.log(observations) for (_, _, cost), one in zip(solves, tried, strict=True)]
+    best = int(np.argmin(criterion))
+    solved, settings, _ = solves[best]
+    found = uncertainty(solved, priors, settings)
+    known = bool(found.focal < options.max_focal_sigma * lens.focal_sigma)
+    logger.info(
+        "lens: %d coefficients of distortion (BIC %s), focal length %.0f px, known to %.2g %%",
+        best, ", ".join(f"{c:.0f}" for c in criterion), solved.camera.focal_length[..., 0].mean(), 100 * found.focal,
+    )  # fmt: skip
+    focal = solved.camera.focal_length if known else guess
+    camera = solved.camera.with_focal_length(focal)
+    evidence = LensEvidence(True, found.focal if known else lens.focal_sigma, known, best, tuple(criterion))
+    return replace(scene, camera=camera), replace(lens, focal=known, radial=best), evidence
+
+
+def focal_sigma(
+    scene: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions, options: CalibrationOptions
+) -> float:
+    """Relative standard deviation of the focal length of an adjusted scene."""
+    return uncertainty(thinned(scene, options.sigma_frames, options.sigma_points), priors, settings).focal
+
+
+def _solved(
+    part: Reconstruction, priors: DepthPriors, noise: TrackingNoise, motion: MotionEvidence, lens: LensUnknowns,
+    options: CalibrationOptions,
+) -> tuple[Reconstruction, BundleAdjustmentOptions, float]:  # fmt: skip
+    radial = part.camera.distortion[: lens.radial]
+    camera = replace(part.camera, distortion=np.pad(radial, (0, 4 - len(radial))) if lens.radial else np.zeros(0))
+    model, held = held_as(replace(part, camera=camera), motion.motion)
+    settings = noise.adjustment(
+        depth_weight=0.1, max_iterations=options.iterations, cost_tolerance=1e-6, estimate_sigma=False,
+        **({"lens": lens} | held),
+    )  # fmt: skip
+    solved, report = adjust(model, priors, settings)
+    return solved, settings, report.reprojection_cost
