@@ -1,6 +1,8 @@
 """What the arguments of the command line mean: which lens, which options, whose tracks. All of it is checked here."""
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +14,85 @@ from sfm.depth.catalog import CATALOG, known
 from sfm.errors import UsageError
 from sfm.geometry.camera import Camera
 from sfm.initialize import InitializeOptions
+from sfm.lens_metadata import focal_length_35mm, fov_deg_of
+from sfm.masks import MaskOptions
 from sfm.pipeline import Options
 from sfm.prior_weight import PriorWeightOptions
 from sfm.scene import DepthPriors
+from sfm.sensors import sensor_mm
 from sfm.track_files import align_tracks, read_tracks
 from sfm.tracking import TrackingOptions
 from sfm.video import Shot, Video
 
 OWN_DEPTH_SIGMA = 0.3  # relative, expected of the depth in a file of tracks; estimated anew over the shot
 MIN_FOV_DEG, MAX_FOV_DEG = 0.5, 170.0  # horizontal; outside is a typing error, not a lens
+READ_AS_DRAWN = MaskOptions()
+MIN_PIXEL_ASPECT, MAX_PIXEL_ASPECT = 0.1, 10.0
+
+logger = logging.getLogger(__name__)
 
 
-def check_lens(camera: str | None, focal_px: float | None, focal_mm: float | None, sensor_mm: float | None) -> None:
-    """Raise `UsageError` unless the lens is given in one way at most, by positive numbers."""
-    ways = {"--camera": camera, "--focal-px": focal_px, "--focal-mm": focal_mm}
+@dataclass(frozen=True, slots=True)
+class LensWords:
+    """The lens as the command line describes it; None where it is silent."""
+
+    camera: str | None = None  # FX,FY,CX,CY
+    focal_px: float | None = None
+    focal_mm: float | None = None
+    sensor_mm: float | None = None  # width
+    sensor: str | None = None  # name of a camera
+    distortion: str | None = None  # OpenCV's coefficients
+    pixel_aspect: float = 1.0
+
+
+def check_lens(words: LensWords, refine_focal: bool = False) -> None:
+    """Raise `UsageError` unless the lens is given in one way at most, by numbers that can be."""
+    ways = {"--camera": words.camera, "--focal-px": words.focal_px, "--focal-mm": words.focal_mm}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)}: give the lens in one way")
-    if (focal_mm is None) != (sensor_mm is None):
-        raise UsageError("--focal-mm and --sensor-mm: one needs the other")
-    for name, value in (("--focal-px", focal_px), ("--focal-mm", focal_mm), ("--sensor-mm", sensor_mm)):
+    if words.sensor_mm is not None and words.sensor is not None:
+        raise UsageError("--sensor-mm and --sensor: give the sensor in one way")
+    if (words.focal_mm is None) != (words.sensor_mm is None and words.sensor is None):
+        raise UsageError("--focal-mm: goes with the sensor, as --sensor-mm or as --sensor and the camera's name")
+    for name, value in (
+        ("--focal-px", words.focal_px), ("--focal-mm", words.focal_mm), ("--sensor-mm", words.sensor_mm),
+    ):  # fmt: skip
         if value is not None and not 0 < value < 1e6:
             raise UsageError(f"{name} {value:g}: expected a positive number")
-    if camera is not None:
-        _numbers(camera)
+    if not MIN_PIXEL_ASPECT < words.pixel_aspect < MAX_PIXEL_ASPECT:
+        raise UsageError(f"--pixel-aspect {words.pixel_aspect:g}: expected width over height of a pixel, 2 for 2x")
+    if words.camera is not None:
+        _intrinsics(words.camera)
+        if words.pixel_aspect != 1:
+            raise UsageError("--camera and --pixel-aspect: FY over FX of --camera is the pixel aspect already")
+    if words.sensor is not None:
+        sensor_mm(words.sensor)
+    if words.distortion is not None:
+        _coefficients(words.distortion)
+        if not given:
+            raise UsageError("--distortion: needs the focal length it belongs to: --camera, --focal-px or --focal-mm")
+        if refine_focal:
+            raise UsageError("--distortion and --refine-focal: the lens is fixed where distortion is given; drop one")
 
 
-def lens(
-    shot: Shot, camera: str | None, focal_px: float | None, focal_mm: float | None, sensor_mm: float | None
-) -> Camera | None:
-    """The camera the options describe, None without any. Raises `UsageError` where it does not fit the plate."""
+def lens(shot: Shot, words: LensWords) -> Camera | None:
+    """The camera that words which passed `check_lens` describe, None without a focal length.
+
+    Of an anamorphic plate the focal length is the vertical one, see `Camera.from_focal_px`; the sensor's width is as it
+    is, not desqueezed. Raises `UsageError` where the lens does not fit the plate.
+    """
     width, height = shot.width, shot.height
-    if camera is not None:
-        fx, fy, cx, cy = _numbers(camera)
+    if words.camera is not None:
+        fx, fy, cx, cy = _intrinsics(words.camera)
         if not (0 < cx < width and 0 < cy < height):
-            raise UsageError(f"--camera {camera}: its centre is outside the plate of {width} x {height} px")
+            raise UsageError(f"--camera {words.camera}: its centre is outside the plate of {width} x {height} px")
         found = Camera(np.array([fx, fy]), np.array([cx, cy]), np.zeros(0), width, height)
-    elif focal_mm is not None and sensor_mm is not None:
-        found = Camera.from_focal_px(focal_mm / sensor_mm * width, width, height)
-    elif focal_px is not None:
-        found = Camera.from_focal_px(focal_px, width, height)
+    elif words.focal_mm is not None:
+        focal_px = words.focal_mm / _shown_sensor_mm(shot, words) * width
+        found = Camera.from_focal_px(focal_px, width, height, words.pixel_aspect)
+    elif words.focal_px is not None:
+        found = Camera.from_focal_px(words.focal_px, width, height, words.pixel_aspect)
     else:
         return None
     fov = float(found.horizontal_fov_deg)
@@ -60,29 +101,90 @@ def lens(
             f"a focal length of {found.focal_length[0]:.4g} px sees {fov:.3g} degrees across this plate of {width} px; "
             f"expected {MIN_FOV_DEG:g} to {MAX_FOV_DEG:g}"
         )
+    return found if words.distortion is None else _distorted(found, words.distortion)
+
+
+def _shown_sensor_mm(shot: Shot, words: LensWords) -> float:
+    """Width of the sensor that the plate shows."""
+    if words.sensor is None:
+        return words.sensor_mm or 0.0
+    wide, high = sensor_mm(words.sensor)
+    if shot.width / shot.height < 0.97 * wide / high:
+        logger.warning(
+            f"--sensor {words.sensor}: {wide:g} x {high:g} mm, but the plate of {shot.width} x {shot.height} px is "
+            "narrower: were its sides cropped, give the width that is left as --sensor-mm"
+        )
+    return wide
+
+
+def _distorted(camera: Camera, distortion: str) -> Camera:
+    """The camera with coefficients that bend the plate, but nowhere fold it."""
+    found = replace(camera, distortion=_coefficients(distortion))
+    corners = np.array([[x, y] for x in (0.0, camera.width) for y in (0.0, camera.height)])
+    back = found.img_from_cam(np.column_stack([found.cam_from_img(corners), np.ones(4)]))
+    if not np.abs(back - corners).max() < 1.0:
+        raise UsageError(
+            f"--distortion {distortion}: folds the picture before its corners; expected OpenCV's "
+            "k1,k2,p1,p2,k3,k4,k5,k6 for this focal length"
+        )
     return found
 
 
-def _numbers(camera: str) -> list[float]:
-    try:
-        fx, fy, cx, cy = (float(number) for number in camera.split(","))
-    except ValueError as error:
-        raise UsageError(f"--camera {camera}: expected four numbers FX,FY,CX,CY") from error
-    if not (0 < fx < 1e6 and 0 < fy < 1e6 and np.isfinite([cx, cy]).all()):
+def _coefficients(distortion: str) -> np.ndarray:
+    found = _numbers("--distortion", distortion, (2, 4, 5, 8), "2, 4, 5 or 8 numbers k1,k2,p1,p2,k3,k4,k5,k6")
+    return np.pad(found, (0, max(0, 4 - len(found))))
+
+
+def _intrinsics(camera: str) -> np.ndarray:
+    found = _numbers("--camera", camera, (4,), "four numbers FX,FY,CX,CY")
+    if not (np.all(found[:2] > 0) and np.all(found[:2] < 1e6)):
         raise UsageError(f"--camera {camera}: expected positive focal lengths and a centre, in px")
-    return [fx, fy, cx, cy]
+    return found
 
 
-def options(depth_weight: float | None, refine_focal: bool, max_tracks: int | None, seed: int) -> Options:
+def _numbers(name: str, text: str, counts: tuple[int, ...], expected: str) -> np.ndarray:
+    try:
+        found = np.array([float(number) for number in text.split(",")])
+    except ValueError:
+        found = np.zeros(0)
+    if len(found) not in counts or not np.isfinite(found).all():
+        raise UsageError(f"{name} {text}: expected {expected}")
+    return found
+
+
+def options(
+    depth_weight: float | None,
+    refine_focal: bool,
+    max_tracks: int | None,
+    seed: int,
+    *,
+    pixel_aspect: float = 1.0,
+    masks: MaskOptions = READ_AS_DRAWN,
+) -> Options:
     """Options of every stage."""
     if depth_weight is not None and not 0 <= depth_weight < 1e9:
         raise UsageError(f"--depth-weight {depth_weight:g}: expected 0 or a positive number")
     return Options(
         tracking=TrackingOptions() if max_tracks is None else TrackingOptions(max_tracks=max_tracks),
+        masks=masks,
         initialize=InitializeOptions(seed=seed),
         prior_weight=PriorWeightOptions(weight=depth_weight),
         refine_focal=refine_focal,
+        pixel_aspect=pixel_aspect,
     )
+
+
+def starting_as_filmed(options: Options, video: Video) -> Options:
+    """Options that start an unknown lens from the focal length the first frame's file says, where it says any."""
+    file = video.file(0)
+    focal = focal_length_35mm(file) if file is not None else None
+    if file is None or focal is None:
+        return options
+    fov = fov_deg_of(focal, video.shot.width, video.shot.height, options.pixel_aspect)
+    if not MIN_FOV_DEG < fov < MAX_FOV_DEG:
+        return options
+    logger.info(f"{file.name} says {focal:g} mm on 35 mm film, {fov:.1f} degrees across: the focal length starts there")
+    return replace(options, start_fov_deg=fov)
 
 
 def own_tracks(path: Path, shot: Shot) -> dict[str, Any]:

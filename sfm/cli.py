@@ -35,6 +35,13 @@ class DepthKind(StrEnum):
     affine_disparity = "affine_disparity"
 
 
+class MaskPolarity(StrEnum):
+    """The colour of a mask that is not tracked."""
+
+    black = "black"
+    white = "white"
+
+
 class MapFormat(StrEnum):
     """What `depth` writes."""
 
@@ -150,10 +157,21 @@ def reconstruct(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the result.")],
     camera: Annotated[str | None, _option(LENS, "In px of the full-size plate.", metavar="FX,FY,CX,CY")] = None,
     focal_px: Annotated[float | None, _option(LENS, "Focal length in px, centred.", metavar="PX")] = None,
-    focal_mm: Annotated[float | None, _option(LENS, "Focal length; needs --sensor-mm.", metavar="MM")] = None,
+    focal_mm: Annotated[
+        float | None, _option(LENS, "Focal length; needs --sensor-mm or --sensor.", metavar="MM")
+    ] = None,
     sensor_mm: Annotated[float | None, _option(LENS, "Width of sensor the plate shows.", metavar="MM")] = None,
+    sensor: Annotated[
+        str | None, _option(LENS, "The camera instead, by name: 'ARRI Alexa Mini', 'full frame'.", metavar="NAME")
+    ] = None,
+    distortion: Annotated[
+        str | None, _option(LENS, "OpenCV's, of a lens that is given.", metavar="K1,K2[,P1,P2[,K3[,K4,K5,K6]]]")
+    ] = None,
+    pixel_aspect: Annotated[
+        float, _option(LENS, "Width over height of a pixel; 2 for 2x anamorphic, not desqueezed.", metavar="A")
+    ] = 1.0,
     refine_focal: Annotated[
-        bool, _option(LENS, "Refine what is given; with nothing given, 50 degrees are refined.", "--refine-focal")
+        bool, _option(LENS, "Refine what is given; nothing given is always refined.", "--refine-focal")
     ] = False,
     depth: Annotated[str, _option(DEPTH, DEPTH_HELP, metavar="DIR|MODEL|auto|none")] = "auto",
     depth_kind: Annotated[DepthKind | None, _option(DEPTH, KIND_HELP)] = None,
@@ -168,6 +186,8 @@ def reconstruct(
         float | None, _option(FRAMES, "Default: the movie's own, 24 for images.", min=0.01, metavar="FPS")
     ] = None,
     masks: Annotated[Path | None, _option(TRACKS, "An image per frame; black is not tracked.", metavar="DIR")] = None,
+    mask_polarity: Annotated[MaskPolarity, _option(TRACKS, "What is not tracked.")] = MaskPolarity.black,
+    mask_dilate: Annotated[int, _option(TRACKS, "Grow what is not tracked.", min=0, metavar="PX")] = 0,
     max_tracks: Annotated[int | None, _option(TRACKS, "At a time. Default: 2000.", min=8, metavar="N")] = None,
     tracks: Annotated[Path | None, _option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,
     seed: Annotated[int, _option(RUN, "The same seed gives the same result.", min=0)] = 0,
@@ -181,20 +201,28 @@ def reconstruct(
     _check_loudness(quiet, verbose, debug)
     if tracks is not None and (masks is not None or max_tracks is not None):
         raise UsageError("--tracks: takes the tracker's place, which --masks and --max-tracks are for")
+    if masks is None and (mask_dilate or mask_polarity is not MaskPolarity.black):
+        raise UsageError("--mask-polarity and --mask-dilate: say how to read masks; give these with --masks")
     if depth.lower() == "none" and (depth_weight or depth_kind or flip_check):
         raise UsageError("--depth none: --depth-weight, --depth-kind and --flip-check are for a depth prior")
     asked = {name: value for name, value in locals().items() if name not in ("quiet", "verbose", "debug", "force")}
     _calm_opencv(debug)
     from sfm import arguments, console, pipeline, results
+    from sfm.masks import MaskOptions
     from sfm.video import VideoOptions, open_video
 
-    arguments.check_lens(camera, focal_px, focal_mm, sensor_mm)
-    options = arguments.options(depth_weight, refine_focal, max_tracks, seed)
+    words = arguments.LensWords(camera, focal_px, focal_mm, sensor_mm, sensor, distortion, pixel_aspect)
+    arguments.check_lens(words, refine_focal)
+    mask_options = MaskOptions(mask_polarity.value, mask_dilate)
+    options = arguments.options(
+        depth_weight, refine_focal, max_tracks, seed, pixel_aspect=pixel_aspect, masks=mask_options
+    )
     results.check_output(output, force)
     told, loudness = console.error_console(), console.loudness(quiet, verbose, debug)
     with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
         video = open_video(clip, VideoOptions(frames, step, fps))
-        lens = arguments.lens(video.shot, camera, focal_px, focal_mm, sensor_mm)
+        lens = arguments.lens(video.shot, words)
+        options = options if lens is not None else arguments.starting_as_filmed(options, video)
         given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
         if "depth" in given:
             given = arguments.with_depth_asked_for(given, depth, depth_kind is not None or flip_check)

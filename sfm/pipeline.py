@@ -20,7 +20,7 @@ from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
 from sfm.initialize import InitializeOptions, initialize
 from sfm.mapping import MappingOptions, extend
-from sfm.masks import load_masks
+from sfm.masks import MaskOptions, load_masks
 from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, MotionOptions, classify_motion, held_as
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.prior_alignment import Agreement, in_unit_of
@@ -44,6 +44,7 @@ class Options:
     """Options of every stage."""
 
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    masks: MaskOptions = field(default_factory=MaskOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
     initialize: InitializeOptions = field(default_factory=InitializeOptions)
     start: StartOptions = field(default_factory=StartOptions)
@@ -55,6 +56,7 @@ class Options:
     refine_focal: bool = False  # refine a focal length that was given; one that was not always is
     start_fov_deg: float = 50.0  # horizontal, where no lens is given: between a phone (65) and 35 mm on Super 35 (39)
     start_fov_sigma: float = 0.3  # how far off that may be, of log focal length
+    pixel_aspect: float = 1.0  # where no lens is given: width over height of a stored pixel, 2 for 2x anamorphic
     max_iterations: int = 60  # of the last adjustment
 
 
@@ -96,9 +98,9 @@ def reconstruct(
     `(frames (n, h, w, 3) uint8) -> (n, h', w')`, "auto", "none"), or with your own tracks `DepthPriors` at their
     observations. Nothing is cached: `sfm.depth.cache.cached(model, video)` does that.
     camera: the intrinsics if known (then fixed unless `options.refine_focal`); else the field of view the depth network
-    saw, or 50 degrees, is refined.
-    masks: a folder of images, black where nothing may be tracked. tracks: your own, on the clip's frames, instead of
-    the tracker's. Raises an `SfmError` that says what to do.
+    saw, or `options.start_fov_deg`, is refined.
+    masks: a folder of images, black where nothing may be tracked unless `options.masks` says otherwise. tracks: your
+    own, on the clip's frames, instead of the tracker's. Raises an `SfmError` that says what to do.
     """
     tell = progress or (lambda stage, part, text: None)
     footage = clip if isinstance(clip, Video) else open_video(clip, video)
@@ -109,7 +111,7 @@ def reconstruct(
     if model is not None:
         model.maps(footage)  # a folder without maps of this shot is found out now, not after minutes of tracking
     if tracks is None:
-        mask = load_masks(masks, footage) if masks is not None else None
+        mask = load_masks(masks, footage, options.masks) if masks is not None else None
         tracks = track_points(footage, options.tracking, mask, _tracking_progress(tell, len(footage)))
     else:
         options = replace(options, mapping=options.mapping or BY_HAND)
@@ -150,7 +152,7 @@ def _solve(
 ) -> tuple[Reconstruction, SolveReport]:
     """Right of the waist: nobody sees a pixel here."""
     focal_given, prior_given = camera is not None, priors is not None
-    lens = camera or Camera.from_fov_deg(options.start_fov_deg, *size)
+    lens = camera or Camera.from_fov_deg(options.start_fov_deg, *size, options.pixel_aspect)
     refine_focal = options.refine_focal or not focal_given
     if refine_focal and len(lens.distortion):
         raise UsageError("a focal length cannot be refined while distortion is given: fix both, or undistort the plate")

@@ -122,6 +122,10 @@ class Video:
         number = int(self.shot.frame_numbers[index])
         return self._checked(index, next(iter(self._source.stream([number]))))
 
+    def file(self, index: int) -> Path | None:
+        """The file a frame is in, None where it is in memory."""
+        return self._source.file(int(self.shot.frame_numbers[index]))
+
     def only(self, indices: Sequence[int]) -> "Video":
         """The same shot with some of its frames, by rising index. Frames told of as unreadable are not told of again.
 

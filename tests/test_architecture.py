@@ -47,11 +47,13 @@ ORDER = [
     "view",
     "results",
     "doctor",
+    "sensors",
+    "lens_metadata",
     "arguments",
     "console",
     "cli",
 ]
-HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr"}
+HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL"}
 MAY_PRINT = {"cli.py", "console.py", "doctor.py"}
 NO_MODULE = {"utils", "util", "common", "core", "base", "types", "helpers", "misc"}
 

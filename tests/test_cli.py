@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,13 @@ import numpy as np
 import pytest
 
 from sfm import arguments, pipeline, results
+from sfm.arguments import LensWords
 from sfm.cli import main
 from sfm.depth import CallableModel, MapFolder
 from sfm.depth.cache import CachedModel
+from sfm.export import read_colmap
+from sfm.geometry import Camera
+from sfm.masks import MaskOptions
 from sfm.scene import Reconstruction
 from sfm.track_files import write_tracks
 from sfm.video import Shot, VideoOptions, open_video
@@ -192,30 +197,84 @@ def test_doctor_says_what_an_extra_would_give(sfm, monkeypatch):
 # the lens
 
 
+HD = Shot("s", np.arange(2), ("a", "b"), 1920, 1080, 24.0, "s.mov")
+
+
+def lens_of(shot: Shot = HD, **words) -> Camera:
+    found = arguments.lens(shot, LensWords(**words))
+    assert found is not None
+    return found
+
+
 def test_every_way_to_give_the_lens():
-    shot = Shot("s", np.arange(2), ("a", "b"), 1920, 1080, 24.0, "s.mov")
-    assert arguments.lens(shot, None, None, None, None) is None
-    cinema = arguments.lens(shot, None, None, 35.0, 24.89)
+    assert arguments.lens(HD, LensWords()) is None
+    cinema = lens_of(focal_mm=35.0, sensor_mm=24.89)
     assert cinema.focal_length.tolist() == pytest.approx([35 / 24.89 * 1920] * 2)
     assert cinema.principal_point.tolist() == [960, 540]
-    assert arguments.lens(shot, None, 1500.0, None, None).focal_length.tolist() == [1500, 1500]
-    full = arguments.lens(shot, "1500, 1510,961,541.5", None, None, None)
+    assert lens_of(focal_px=1500.0).focal_length.tolist() == [1500, 1500]
+    full = lens_of(camera="1500, 1510,961,541.5")
     assert [*full.focal_length.tolist(), *full.principal_point.tolist()] == [1500, 1510, 961, 541.5]
+
+
+def test_a_sensor_by_name_and_a_plate_narrower_than_it(caplog):
+    assert lens_of(focal_mm=35.0, sensor="red komodo").focal_length[0] == pytest.approx(35 / 27.03 * 1920)
+    assert "narrower" in caplog.text  # 16:9 of a 17:9 sensor: the sides are cropped
+    caplog.clear()
+    lens_of(focal_mm=35.0, sensor="ARRI Alexa Mini")  # 16:9 of 3:2: above and below
+    assert caplog.text == ""
+
+
+def test_an_anamorphic_lens_is_named_after_its_vertical_focal_length():
+    """50 mm 2x on the 4:3 of an Alexa Mini sees as wide as 25 mm, and as high as 50 mm."""
+    squeezed = Shot("s", np.arange(2), ("a", "b"), 2880, 2160, 24.0, "s.mov")
+    found = lens_of(squeezed, focal_mm=50.0, sensor="ARRI Alexa Mini 2.8K 4:3", pixel_aspect=2.0)
+    half_angles = np.array([2880, 2160]) / 2 / found.focal_length
+    np.testing.assert_allclose(half_angles, [23.76 / 2 / 25, 17.82 / 2 / 50])
+    assert lens_of(focal_px=3000.0, pixel_aspect=1.5).focal_length.tolist() == [2000, 3000]
+
+
+@pytest.mark.parametrize(
+    ("text", "coefficients"),
+    [
+        ("-.1,.02", [-0.1, 0.02, 0, 0]),
+        ("-.1,.02,.001,0", [-0.1, 0.02, 0.001, 0]),
+        ("-.1,.02,0,0,.01", [-0.1, 0.02, 0, 0, 0.01]),
+        ("0,0,0,0,0,.01,.02,.03", [0, 0, 0, 0, 0, 0.01, 0.02, 0.03]),
+    ],
+)
+def test_distortion_of_the_lens(text, coefficients):
+    for words in ({"focal_px": 1500.0}, {"camera": "1500,1500,960,540"}, {"focal_mm": 35.0, "sensor_mm": 25.0}):
+        assert lens_of(distortion=text, **words).distortion.tolist() == coefficients
+    assert not len(lens_of(focal_px=1500.0).distortion)
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--focal-px", "800", "--camera", "1,1,1,1"], "--camera and --focal-px: give the lens in one way"),
-        (["--focal-mm", "35"], "one needs the other"),
-        (["--sensor-mm", "35"], "one needs the other"),
+        (["--focal-mm", "35"], "goes with the sensor, as --sensor-mm or as --sensor "),
+        (["--sensor-mm", "35"], "--focal-mm: goes with the sensor"),
+        (["--sensor", "RED Komodo"], "--focal-mm: goes with the sensor"),
+        (["--focal-mm", "35", "--sensor", "RED Komodo", "--sensor-mm", "27"], "give the sensor in one way"),
+        (["--focal-mm", "35", "--sensor", "red komod"], "red komod: not known; the nearest are RED Komodo, "),
+        (["--focal-px", "800", "--pixel-aspect", "0"], "--pixel-aspect 0: expected width over height"),
+        (["--pixel-aspect", "nan"], "--pixel-aspect nan: expected width over height"),
+        (["--camera", "800,800,160,90", "--pixel-aspect", "2"], "is the pixel aspect already"),
+        (["--distortion", "-.1,.01"], "needs the focal length it belongs to"),
+        (["--focal-px", "800", "--distortion", "-.1,.01,0"], "-.1,.01,0: expected 2, 4, 5 or 8 numbers"),
+        (["--focal-px", "800", "--distortion", "-.1,nan"], "expected 2, 4, 5 or 8 numbers"),
+        (["--focal-px", "800", "--distortion", "-.1,0", "--refine-focal"], "drop one"),
+        (["--mask-polarity", "white"], "give these with --masks"),
+        (["--mask-dilate", "3"], "give these with --masks"),
+        (["--masks", "m", "--mask-dilate", "-1"], "mask-dilate"),
+        (["--masks", "m", "--mask-polarity", "grey"], "mask-polarity"),
         (["--focal-px", "-800"], "expected a positive number"),
         (["--focal-px", "nan"], "expected a positive number"),
         (["--focal-px", "wide"], "focal-px"),
         (["--camera", "800,800,160"], "expected four numbers"),
         (["--camera", "800,800,160,x"], "expected four numbers"),
         (["--camera", "0,800,160,90"], "positive"),
-        (["--camera", "800,800,nan,90"], "centre"),
+        (["--camera", "800,800,nan,90"], "expected four numbers"),
         (["--depth-weight", "-1"], "depth-weight"),
         (["--depth-weight", "inf"], "expected 0 or a positive number"),
         (["--depth-kind", "distance"], "depth-kind"),
@@ -238,6 +297,7 @@ def test_usage_that_depends_on_the_clip(sfm, plate, tmp_path):
         (["--camera", "2000,2000,960,540"], r"outside the plate of 320 x 180"),
         (["--focal-px", "3.5"], r"a focal length of 3.5 px sees 177 degrees across this plate of 320 px"),
         (["--focal-mm", "35", "--sensor-mm", "0.1"], r"sees 0.164 degrees across"),
+        (["--focal-px", "300", "--distortion", "-2,0"], r"--distortion -2,0: folds the picture before its corners"),
     ):
         refused(sfm("reconstruct", plate / "frames", "-o", tmp_path / "o", *args), 2, message, tmp_path / "o")
     refused(sfm("reconstruct", plate / "frames"), 2, "--output")
@@ -416,6 +476,29 @@ def test_own_tracks_take_the_trackers_place(sfm, plate, solved, tmp_path):
     refused(sfm(*args, tmp_path / "far.npz"), 3, "1101-1112, the clip has 1001-1012", tmp_path / "new")
 
 
+def test_distortion_is_obeyed_and_written_everywhere(sfm, plate, solved, tmp_path):
+    """The tracks of the solved shot as a lens with distortion would have shown them give the same path."""
+    scene, shot, _ = results.load_result(solved[0])
+    bent = replace(scene.camera, distortion=np.array([-0.2, 0.05, 0, 0]))
+    on_plane = scene.camera.cam_from_img(scene.tracks.xy)
+    xy = bent.img_from_cam(np.column_stack([on_plane, np.ones(len(on_plane))]))
+    assert np.abs(xy - scene.tracks.xy).max() > 3
+    write_tracks(tmp_path / "bent.csv", replace(scene.tracks, xy=xy), shot.frame_numbers)
+    code, _, told = sfm(
+        "reconstruct", plate / "frames", "-o", tmp_path / "out", *ALONE, "--tracks", tmp_path / "bent.csv",
+        "--camera", f"{FOCAL},{FOCAL},160,90", "--distortion", "-0.2,0.05",
+    )  # fmt: skip
+    assert code == 0, told
+    solve = json.loads((tmp_path / "out" / "solve.json").read_text())
+    assert solve["camera"]["distortion"] == [-0.2, 0.05, 0, 0] and solve["options"]["distortion"] == "-0.2,0.05"
+    measures = json.loads(sfm("evaluate", tmp_path / "out", plate / "gt.json", "--json")[1])
+    assert measures["rpe_rot_deg"] < 0.1, "with the distortion left in it is 0.6"
+    found = Reconstruction.load(tmp_path / "out" / "reconstruction.npz")
+    np.testing.assert_array_equal(found.camera.distortion, bent.distortion)
+    exported, _ = read_colmap(tmp_path / "out" / "sparse" / "0")
+    np.testing.assert_array_equal(exported.camera.distortion, bent.distortion)
+
+
 def test_a_verdict_below_the_one_asked_for(sfm, plate, tmp_path):
     args = ["reconstruct", plate / "frames", *ALONE, *FEW, "--quiet"]  # no lens: REVIEW at best
     code, _, said = sfm(*args, "-o", tmp_path / "out", "--fail-below", "PASS")
@@ -473,6 +556,26 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     assert options.prior_weight.weight == 0 and options.refine_focal
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]
+
+
+def test_how_masks_are_read_and_an_anamorphic_plate_reach_the_solver(called):
+    given = called("--masks", "mattes", "--mask-polarity", "white", "--mask-dilate", "5", "--pixel-aspect", "2")
+    assert given["camera"] is None
+    assert given["options"] == pipeline.Options(masks=MaskOptions("white", 5), pixel_aspect=2.0)
+    given = called("--focal-px", "600", "--pixel-aspect", "2", "--distortion", "-.1,0")
+    assert given["camera"].focal_length.tolist() == [300, 600]
+    assert given["camera"].distortion.tolist() == [-0.1, 0, 0, 0]
+
+
+def test_an_unknown_lens_starts_from_what_the_first_frame_says(called, pictures, tmp_path):
+    image_of = pytest.importorskip("PIL.Image")
+    exif = image_of.Exif()
+    exif[0x8769] = {0xA405: 18}
+    for number in NUMBERS:
+        image_of.fromarray(pictures[0]).save(tmp_path / f"still.{number}.jpg", exif=exif.tobytes())
+    assert called(*ALONE, clip=tmp_path)["options"] == pipeline.Options(start_fov_deg=pytest.approx(90))
+    given = called(*ALONE, "--focal-px", "600", clip=tmp_path)
+    assert given["options"] == pipeline.Options() and given["camera"].focal_length[0] == 600
 
 
 def test_what_is_not_asked_is_left_to_the_solver(called):

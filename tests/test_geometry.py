@@ -216,6 +216,16 @@ def test_field_of_view():
     assert camera.horizontal_fov_deg == pytest.approx(90.0)
 
 
+def test_a_pixel_that_shows_twice_its_height_across():
+    """The same view squeezed to half its width: every pixel of the plate moves as stored pixels do."""
+    wide = Camera.from_fov_deg(90.0, 2000, 1000)
+    squeezed = Camera.from_fov_deg(90.0, 1000, 1000, pixel_aspect=2.0)
+    point = [0.3, -0.2, 1.0]
+    np.testing.assert_allclose(squeezed.img_from_cam(point) * [2, 1], wide.img_from_cam(point))
+    named = Camera.from_focal_px(1000.0, 1000, 1000, pixel_aspect=2.0)
+    np.testing.assert_allclose(named.focal_length, squeezed.focal_length)
+
+
 @pytest.mark.parametrize("bad", [[0.0, 1.0], [-5.0, 5.0], [np.nan, 1.0], [np.inf, 1.0]])
 def test_impossible_focal_lengths_are_refused(bad):
     with pytest.raises(ValueError, match="focal_length"):

@@ -249,6 +249,18 @@ def test_a_focal_length_is_refined_when_asked(rng):
     np.testing.assert_array_equal(kept.camera.focal_length, wrong.focal_length)
 
 
+def test_the_lens_of_an_anamorphic_plate_is_found(rng):
+    """With nothing known of the lens but its squeeze, on a plate stored at half its width."""
+    shot = make_shot("orbit", rng=rng, noise_px=0.2, depth_error=0.1, **SMALL)
+    tracks = replace(shot.tracks, xy=shot.tracks.xy * [0.5, 1])
+    video = Video.from_arrays([np.zeros((1080, 960, 3), np.uint8)] * SMALL["num_frames"])
+    solved, report, _ = reconstruct(video, shot.priors, None, Options(pixel_aspect=2.0), tracks=tracks)
+    np.testing.assert_allclose(solved.camera.focal_length / shot.camera.focal_length, [0.5, 1.0], rtol=0.02)
+    assert not report.focal_given
+    rotation_deg, position = pose_errors(solved, shot)
+    assert rotation_deg < 0.2 and position < 0.01
+
+
 # frames and tracks that are not there
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sfm.errors import InputError, NotEnoughTracksError
-from sfm.masks import load_masks
+from sfm.masks import MaskOptions, load_masks
 from sfm.patches import Patches
 from sfm.scene import Tracks
 from sfm.tracking import TrackingOptions, _Tracker, track_points
@@ -254,6 +254,52 @@ def test_masks_of_a_folder(frames, tmp_path, caplog):
         image = mask(index)
         assert image is not None
         assert not image.any()
+
+
+def _mask(folder, image: np.ndarray, options: MaskOptions) -> np.ndarray:
+    cv2.imwrite(str(folder / "clip.0001.png"), image)
+    found = load_masks(folder, Video.from_arrays([np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 2, "clip"), options)(0)
+    assert found is not None
+    return found
+
+
+def test_masks_of_either_colour(tmp_path):
+    image = np.zeros((HEIGHT, WIDTH), np.uint8)
+    image[20:60, 30:90], image[60, 30:90] = 255, 90  # white above a soft edge
+    black, white = (_mask(tmp_path, image, MaskOptions(colour)) for colour in ("black", "white"))
+    np.testing.assert_array_equal(black > 0, image > 0)
+    np.testing.assert_array_equal(white > 0, image == 0)
+
+
+@pytest.mark.parametrize("colour", ["black", "white"])
+def test_what_is_not_tracked_grows(tmp_path, colour):
+    hole = np.zeros((HEIGHT, WIDTH), bool)
+    hole[100, 150] = True
+    image = np.where(hole == (colour == "white"), 255, 0).astype(np.uint8)
+    assert np.argwhere(_mask(tmp_path, image, MaskOptions(colour)) == 0).tolist() == [[100, 150]]
+    grown = np.argwhere(_mask(tmp_path, image, MaskOptions(colour, dilate_px=6)) == 0) - [100, 150]
+    assert abs(grown).max() == 6 and np.hypot(*grown.T).max() < 6.5, "a disc, not a square"
+    assert len(grown) > np.pi * 5.5**2
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_the_alpha_of_a_mask_of_one_colour(tmp_path, value):
+    image = np.full((HEIGHT, WIDTH, 4), value, np.uint8)
+    image[..., 3] = 0
+    image[20:60, 30:90, 3] = 200
+    np.testing.assert_array_equal(_mask(tmp_path, image, MaskOptions()) > 0, image[..., 3] > 0)
+    np.testing.assert_array_equal(_mask(tmp_path, image, MaskOptions("white")) > 0, image[..., 3] == 0)
+    image[:10, :, :3] = 255 - value  # colours that differ say more than alpha
+    np.testing.assert_array_equal(_mask(tmp_path, image, MaskOptions()) > 0, image[..., 0] > 0)
+
+
+def test_mask_options_that_are_none(frames, tmp_path):
+    for options, message in (
+        (MaskOptions(dilate_px=-1), "dilation of -1 px: expected 0 or more"),
+        (MaskOptions("grey"), "polarity 'grey': expected black or white"),  # pyright: ignore[reportArgumentType]
+    ):
+        with pytest.raises(InputError, match=message):
+            load_masks(tmp_path, _clip(frames[:2]), options)
 
 
 def test_masks_that_do_not_fit(frames, tmp_path):

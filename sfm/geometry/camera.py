@@ -42,15 +42,24 @@ class Camera:
             raise ValueError(f"width, height: got {self.width} x {self.height}, expected positive pixels")
 
     @classmethod
-    def from_fov_deg(cls, horizontal_fov_deg: float, width: int, height: int) -> "Camera":
-        """A centred pinhole with square pixels and the given horizontal field of view."""
+    def from_fov_deg(cls, horizontal_fov_deg: float, width: int, height: int, pixel_aspect: float = 1.0) -> "Camera":
+        """A centred pinhole that sees the given angle across the plate; pixel_aspect as for `from_focal_px`."""
         focal = 0.5 * width / np.tan(0.5 * np.radians(horizontal_fov_deg))
-        return cls.from_focal_px(focal, width, height)
+        return cls.from_focal_px(focal * pixel_aspect, width, height, pixel_aspect)
 
     @classmethod
-    def from_focal_px(cls, focal_px: float, width: int, height: int) -> "Camera":
-        """A centred pinhole with square pixels and the given focal length in pixels."""
-        return cls(np.array([focal_px, focal_px]), np.array([width / 2, height / 2]), np.zeros(0), width, height)
+    def from_focal_px(cls, focal_px: float, width: int, height: int, pixel_aspect: float = 1.0) -> "Camera":
+        """A centred pinhole with the given focal length in pixels, that of the plate's height.
+
+        pixel_aspect: width over height of what a stored pixel shows; 2 for the plate of a 2x anamorphic lens before it
+        is desqueezed. Such a lens is named after its vertical focal length and sees pixel_aspect times wider across:
+        fy = focal_px and fx = focal_px / pixel_aspect.
+
+        >>> Camera.from_focal_px(3000.0, 2880, 2160, pixel_aspect=2.0).focal_length
+        array([1500., 3000.])
+        """
+        focal = np.array([focal_px / pixel_aspect, focal_px])
+        return cls(focal, np.array([width / 2, height / 2]), np.zeros(0), width, height)
 
     @property
     def batch(self) -> tuple[int, ...]:
