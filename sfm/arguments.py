@@ -73,7 +73,23 @@ def _numbers(camera: str) -> list[float]:
     return [fx, fy, cx, cy]
 
 
-def options(depth_weight: float | None, refine_focal: bool, max_tracks: int | None, seed: int) -> Options:
+def check_readout(milliseconds: float) -> None:
+    """Raise `UsageError` unless it may be the read-out time of a sensor."""
+    if not 0 <= milliseconds < 1e6:
+        raise UsageError(f"--readout-ms {milliseconds:g}: expected 0 or a positive number")
+
+
+def readout(milliseconds: float, fps: float, step: int) -> float:
+    """The read-out time in frames of the shot, every `step`-th of the clip's. Raises `UsageError` beyond one frame."""
+    frames = milliseconds * fps / 1000
+    if frames > 1:
+        raise UsageError(f"--readout-ms {milliseconds:g}: longer than a frame, which takes {1000 / fps:.4g} ms")
+    return frames / step
+
+
+def options(
+    depth_weight: float | None, refine_focal: bool, max_tracks: int | None, seed: int, max_bridge: int = 12
+) -> Options:
     """Options of every stage."""
     if depth_weight is not None and not 0 <= depth_weight < 1e9:
         raise UsageError(f"--depth-weight {depth_weight:g}: expected 0 or a positive number")
@@ -82,6 +98,7 @@ def options(depth_weight: float | None, refine_focal: bool, max_tracks: int | No
         initialize=InitializeOptions(seed=seed),
         prior_weight=PriorWeightOptions(weight=depth_weight),
         refine_focal=refine_focal,
+        max_bridge=max_bridge,
     )
 
 

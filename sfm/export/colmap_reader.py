@@ -44,7 +44,8 @@ def read_colmap(folder: str | Path) -> tuple[Reconstruction, tuple[str, ...]]:
     """The model in `folder` and the names of its images, in the order of its frames: sorted by name.
 
     A frame is an image with a pose, bridged if others see points and it sees none; a track is a 3D point; every
-    observation is an inlier and every point counts as triangulated. Of two observations of a point in one image the first is kept.
+    observation is an inlier and every point counts as triangulated. Of two observations of a point in one image the
+    first is kept.
 
     Raises `InputError` when there is no such model, or one with a lens `Camera` has no words for.
     """
