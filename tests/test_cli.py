@@ -218,6 +218,9 @@ def test_every_way_to_give_the_lens():
         (["--camera", "800,800,nan,90"], "centre"),
         (["--depth-weight", "-1"], "depth-weight"),
         (["--depth-weight", "inf"], "expected 0 or a positive number"),
+        (["--readout-ms", "-5"], r"--readout-ms -5: expected 0 or a positive number"),
+        (["--readout-ms", "nan"], "expected 0 or a positive number"),
+        (["--max-bridge", "-1"], "max-bridge"),
         (["--depth-kind", "distance"], "depth-kind"),
         (["--max-tracks", "0"], "max-tracks"),
         (["--step", "0"], "step"),
@@ -238,6 +241,7 @@ def test_usage_that_depends_on_the_clip(sfm, plate, tmp_path):
         (["--camera", "2000,2000,960,540"], r"outside the plate of 320 x 180"),
         (["--focal-px", "3.5"], r"a focal length of 3.5 px sees 177 degrees across this plate of 320 px"),
         (["--focal-mm", "35", "--sensor-mm", "0.1"], r"sees 0.164 degrees across"),
+        (["--readout-ms", "50"], r"--readout-ms 50: longer than a frame, which takes 41.67 ms"),
     ):
         refused(sfm("reconstruct", plate / "frames", "-o", tmp_path / "o", *args), 2, message, tmp_path / "o")
     refused(sfm("reconstruct", plate / "frames"), 2, "--output")
@@ -465,7 +469,7 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     given = called(
         "--frames", "1002-1010", "--step", "3", "--fps", "25", "--depth", tmp_path, "--depth-kind", "disparity",
         "--depth-weight", "0", "--seed", "7", "--max-tracks", "50", "--refine-focal", "--masks", "mattes",
-        "--camera", "300,310,161,92",
+        "--camera", "300,310,161,92", "--readout-ms", "15", "--max-bridge", "5",
     )  # fmt: skip
     options, shot = given["options"], given["video"].shot
     assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
@@ -473,6 +477,8 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     assert options.prior_weight.weight == 0 and options.refine_focal
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]
+    assert options.max_bridge == 5
+    assert options.readout == pytest.approx(0.125), "of 3 / 25 s, the time between the frames solved"
 
 
 def test_what_is_not_asked_is_left_to_the_solver(called):
