@@ -25,7 +25,8 @@ def bridge(scene: Reconstruction, max_frames: int = 12) -> Reconstruction:
 
     `registered` stays false there, `bridged` says so, and `bridge_error_px` how far, by the median over the trials,
     the points seen in a frame are off in the picture; NaN where no registered run is long enough to try. The ends of
-    the shot are not continued. Focal lengths are left as they are. Limit: what the camera did in the run is unknown.
+    the shot are not continued. A zoom's focal lengths are there already: the adjustment interpolates them. Limit: what
+    the camera did in the run is unknown, and frames count as evenly spaced, whatever files are missing between them.
     """
     known = np.flatnonzero(scene.registered)
     rotation, translation = scene.cams_from_world.rotation.copy(), scene.cams_from_world.translation.copy()

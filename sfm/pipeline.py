@@ -60,6 +60,10 @@ class Options:
     max_bridge: int = 12  # frames in a row without a camera that are given one between those around them; 0 none
     readout: float = 0.0  # frames a rolling shutter takes from the top row to the bottom one, 0 .. 1
 
+    def __post_init__(self):
+        if not 0 <= self.readout <= 1:
+            raise UsageError(f"readout {self.readout:g}: expected 0 to 1 frame from the top row to the bottom one")
+
 
 WHOLE_CLIP = VideoOptions()
 # tracks that a person made or checked: few, nearly all right, and none to be counted less for being less precise
@@ -160,8 +164,6 @@ def _solve(
         raise ValueError(f"priors: got {len(priors.depth)} depths, expected one for each of {len(tracks)} observations")
     mapping = replace(options.mapping or MappingOptions(), refine_focal=refine_focal)
     options = replace(options, mapping=mapping)
-    if not 0 <= options.readout <= 1:
-        raise UsageError(f"readout {options.readout:g}: expected 0 to 1 frame from the top row to the bottom one")
     seen = ideal = tracks.undistorted(lens)
     times = row_times(tracks, lens.height, options.readout)
     if options.readout:

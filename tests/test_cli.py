@@ -339,11 +339,16 @@ def test_what_is_damaged_is_skipped_and_reported(sfm, plate, pictures, tmp_path)
     )
     assert code == 0, told
     solve = json.loads((tmp_path / "out" / "solve.json").read_text())
-    assert solve["unreadable_frames"] == solve["unregistered_frames"] == [1006]
+    assert solve["unreadable_frames"] == solve["bridged_frames"] == [1006] and solve["unregistered_frames"] == []
     assert solve["missing_frames"] == [1009]
     assert (solve["frames"], solve["registered"]) == (11, 10)
     assert solve["verdict"] != "PASS"
-    assert "none for 1006" in said and "unreadable 1006" in said and "missing on disk 1009" in said
+    assert (
+        "interpolated for 1006" in said
+        and "none for" not in said
+        and "unreadable 1006" in said
+        and "missing on disk 1009" in said
+    )
     warnings = [line for line in told.splitlines() if line.startswith("warning: ")]
     assert any("cannot be decoded, skipped: 1006" in line for line in warnings)
     assert any("no depth map for 2 of 11 frames: 1003-1004" in line for line in warnings)
