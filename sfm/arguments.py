@@ -142,6 +142,20 @@ def _intrinsics(camera: str) -> np.ndarray:
     return found
 
 
+def check_readout(milliseconds: float) -> None:
+    """Raise `UsageError` unless it may be the read-out time of a sensor."""
+    if not 0 <= milliseconds < 1e6:
+        raise UsageError(f"--readout-ms {milliseconds:g}: expected 0 or a positive number")
+
+
+def readout(milliseconds: float, fps: float, step: int) -> float:
+    """The read-out time in frames of the shot, every `step`-th of the clip's. Raises `UsageError` beyond one frame."""
+    frames = milliseconds * fps / 1000
+    if frames > 1:
+        raise UsageError(f"--readout-ms {milliseconds:g}: longer than a frame, which takes {1000 / fps:.4g} ms")
+    return frames / step
+
+
 def _numbers(name: str, text: str, counts: tuple[int, ...], expected: str) -> np.ndarray:
     try:
         found = np.array([float(number) for number in text.split(",")])
@@ -160,6 +174,7 @@ def options(
     *,
     pixel_aspect: float = 1.0,
     masks: MaskOptions = READ_AS_DRAWN,
+    max_bridge: int = 12,
 ) -> Options:
     """Options of every stage."""
     if depth_weight is not None and not 0 <= depth_weight < 1e9:
@@ -171,6 +186,7 @@ def options(
         prior_weight=PriorWeightOptions(weight=depth_weight),
         refine_focal=refine_focal,
         pixel_aspect=pixel_aspect,
+        max_bridge=max_bridge,
     )
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -173,6 +174,9 @@ def reconstruct(
     refine_focal: Annotated[
         bool, _option(LENS, "Refine what is given; nothing given is always refined.", "--refine-focal")
     ] = False,
+    readout_ms: Annotated[
+        float, _option(LENS, "A rolling shutter's read-out, top row to bottom row; 0: a global one.", metavar="MS")
+    ] = 0.0,
     depth: Annotated[str, _option(DEPTH, DEPTH_HELP, metavar="DIR|MODEL|auto|none")] = "auto",
     depth_kind: Annotated[DepthKind | None, _option(DEPTH, KIND_HELP)] = None,
     flip_check: Annotated[bool, _option(DEPTH, FLIP_HELP, "--flip-check")] = False,
@@ -188,6 +192,9 @@ def reconstruct(
     masks: Annotated[Path | None, _option(TRACKS, "An image per frame; black is not tracked.", metavar="DIR")] = None,
     mask_polarity: Annotated[MaskPolarity, _option(TRACKS, "What is not tracked.")] = MaskPolarity.black,
     mask_dilate: Annotated[int, _option(TRACKS, "Grow what is not tracked.", min=0, metavar="PX")] = 0,
+    max_bridge: Annotated[
+        int, _option(FRAMES, "Interpolate cameras across so many frames without any; 0: none.", min=0, metavar="N")
+    ] = 12,
     max_tracks: Annotated[int | None, _option(TRACKS, "At a time. Default: 2000.", min=8, metavar="N")] = None,
     tracks: Annotated[Path | None, _option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,
     seed: Annotated[int, _option(RUN, "The same seed gives the same result.", min=0)] = 0,
@@ -215,14 +222,22 @@ def reconstruct(
     arguments.check_lens(words, refine_focal)
     mask_options = MaskOptions(mask_polarity.value, mask_dilate)
     options = arguments.options(
-        depth_weight, refine_focal, max_tracks, seed, pixel_aspect=pixel_aspect, masks=mask_options
+        depth_weight,
+        refine_focal,
+        max_tracks,
+        seed,
+        pixel_aspect=pixel_aspect,
+        masks=mask_options,
+        max_bridge=max_bridge,
     )
+    arguments.check_readout(readout_ms)
     results.check_output(output, force)
     told, loudness = console.error_console(), console.loudness(quiet, verbose, debug)
     with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
         video = open_video(clip, VideoOptions(frames, step, fps))
         lens = arguments.lens(video.shot, words)
         options = options if lens is not None else arguments.starting_as_filmed(options, video)
+        options = replace(options, readout=arguments.readout(readout_ms, video.shot.fps, step))
         given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
         if "depth" in given:
             given = arguments.with_depth_asked_for(given, depth, depth_kind is not None or flip_check)

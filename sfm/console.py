@@ -26,7 +26,8 @@ PRODUCED = {
     "overlay_*.png": "tracks on three plates, by depth and by residual",
 }
 MEASURES = {
-    "coverage": "frames with a camera, %",
+    "coverage": "frames with a camera of their own tracks, %",
+    "bridged": "frames with an interpolated camera, %, not compared",
     "points": "tracks with a point",
     "rpe_rot_deg": "error of the rotation between two frames, mean, degrees",
     "ate_pct": "error of the camera path, RMS, % of its diameter",
@@ -212,6 +213,7 @@ def summarize(console: Console, solve: dict[str, Any], folder: str) -> None:
 def _frames(solve: dict[str, Any]) -> str:
     text = f"{solve['registered']} of {solve['frames']} have a camera"
     for key, what in (
+        ("bridged_frames", "interpolated for"),
         ("unregistered_frames", "none for"),
         ("unreadable_frames", "unreadable"),
         ("missing_frames", "missing on disk"),

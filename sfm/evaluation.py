@@ -63,7 +63,8 @@ class GroundTruth:
 class Measures:
     """Errors of a reconstruction, NaN where undefined: of a camera that only turns, there is no path to compare.
 
-    coverage: frames with a camera, per cent; points: tracks with a point;
+    coverage: registered frames, per cent; bridged: frames whose camera is interpolated, per cent, which are not
+    compared, NaN without any; points: tracks with a point;
     rpe_rot_deg: mean error of the rotation between two frames, degrees;
     ate_pct: root mean square error of the camera centres after a similarity, per cent of the true path's diameter;
     rpe_dir_deg: median error of the direction of motion between two frames, degrees;
@@ -77,6 +78,7 @@ class Measures:
 
     coverage: float
     points: int
+    bridged: float = float("nan")
     rpe_rot_deg: float = float("nan")
     ate_pct: float = float("nan")
     rpe_dir_deg: float = float("nan")
@@ -89,7 +91,7 @@ class Measures:
 
     def as_dict(self) -> dict[str, float | int | None]:
         """Rounded to what a reader compares; None where undefined."""
-        digits = {"coverage": 2, "rpe_rot_deg": 4, "auc10": 4, "depth_logstd": 4, "path_over_depth": 5}
+        digits = {"coverage": 2, "bridged": 2, "rpe_rot_deg": 4, "auc10": 4, "depth_logstd": 4, "path_over_depth": 5}
         rounded = {name: round(value, digits.get(name, 3)) for name, value in asdict(self).items()}
         return {name: None if np.isnan(value) else value for name, value in rounded.items()}
 
@@ -128,6 +130,8 @@ def evaluate(reconstruction: Reconstruction, shot: Shot, ground_truth: GroundTru
     if ground_truth.depth is not None:
         measures |= _insertion_errors(found, truth, points, ground_truth, nodal)
     coverage = 100 * len(registered) / len(ground_truth.frame_names)
+    if reconstruction.bridged.any():
+        measures["bridged"] = float(100 * reconstruction.bridged.sum() / len(ground_truth.frame_names))
     return Measures(coverage=coverage, points=len(points), **measures)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sfm.bridging import bridge
 from sfm.bundle_adjustment import KNOWN_LENS, AdjustmentReport, LensUnknowns, adjust
 from sfm.calibration import CalibrationOptions, LensEvidence, calibrate, focal_sigma
 from sfm.depth import DepthKind, DepthModel, DepthOptions, load, sample_depth
@@ -25,7 +26,8 @@ from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, MotionOptions,
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.prior_alignment import Agreement, in_unit_of
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, unchecked_prior, weigh_prior
-from sfm.scene import DepthPriors, Reconstruction, Tracks
+from sfm.rolling_shutter import from_motion, from_path
+from sfm.scene import DepthPriors, Reconstruction, Tracks, row_times
 from sfm.start import StartOptions, costs_less, settled, start
 from sfm.tracking import TrackingOptions, track_points
 from sfm.verdict import Verdict, VerdictOptions, judge
@@ -34,6 +36,8 @@ from sfm.video import Shot, Video, VideoOptions, open_video
 logger = logging.getLogger(__name__)
 
 UNKNOWN_DEPTH_SIGMA = 0.3  # of a prior nobody looked at: what small networks show
+ROLLING_TOLERANCE_PX = 0.02  # a rolling shutter's tracks that move less than this do not change the cameras
+MAX_ROLLING_ROUNDS = 3
 NETWORK_FOCAL_SIGMA = 0.1  # of log focal length, of a network that estimates it (Bochkovskii et al. 2024)
 
 Progress = Callable[[str, float, str], None]  # stage, part done 0..1, what it found so far
@@ -58,6 +62,12 @@ class Options:
     start_fov_sigma: float = 0.3  # how far off that may be, of log focal length
     pixel_aspect: float = 1.0  # where no lens is given: width over height of a stored pixel, 2 for 2x anamorphic
     max_iterations: int = 60  # of the last adjustment
+    max_bridge: int = 12  # frames in a row without a camera that are given one between those around them; 0 none
+    readout: float = 0.0  # frames a rolling shutter takes from the top row to the bottom one, 0 .. 1
+
+    def __post_init__(self):
+        if not 0 <= self.readout <= 1:
+            raise UsageError(f"readout {self.readout:g}: expected 0 to 1 frame from the top row to the bottom one")
 
 
 WHOLE_CLIP = VideoOptions()
@@ -164,7 +174,10 @@ def _solve(
     )  # fmt: skip
     mapping = replace(options.mapping or MappingOptions(), lens=unknowns)
     options = replace(options, mapping=mapping)
-    ideal = tracks.undistorted(lens)
+    seen = ideal = tracks.undistorted(lens)
+    times = row_times(tracks, lens.height, options.readout)
+    if options.readout:
+        ideal = from_motion(seen, times)
     priors = priors or DepthPriors.constant(tracks)
     unit = _unit(priors)
     priors = replace(priors, depth=priors.depth / unit)
@@ -187,8 +200,16 @@ def _solve(
         grown, noise = filter_observations(grown, priors.relief, mapping.outliers)
         _check_registered(grown)
     solved, adjustment, lens_evidence = _last_adjustment(grown, priors, noise, found, options)
+    for _ in range(MAX_ROLLING_ROUNDS if options.readout else 0):
+        upright = replace(solved, tracks=from_path(solved, seen, times))
+        moved = np.linalg.norm(upright.tracks.xy - solved.tracks.xy, axis=1)[solved.inliers]
+        if np.quantile(moved, 0.95) < ROLLING_TOLERANCE_PX:
+            break
+        upright, noise = filter_observations(upright, priors.relief, mapping.outliers)
+        _check_registered(upright)
+        solved, adjustment, lens_evidence = _last_adjustment(upright, priors, noise, found, options)
     solved = _finish(solved, priors, unit, tracks, lens, weight, options)
-    solved = solved if prior_given else replace(solved, depth_sigma=float("nan"))
+    solved = bridge(solved if prior_given else replace(solved, depth_sigma=float("nan")), options.max_bridge)
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
     )
@@ -356,6 +377,7 @@ def _finish(
         cams_from_world=Rigid3(rotation, translation),
         camera=camera,
         tracks=tracks,
+        readout=options.readout,
         depth_scale=solved.depth_scale / unit,  # of the prior as it was given
         depth_sigma=weight.depth_sigma,
     )

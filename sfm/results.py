@@ -143,7 +143,8 @@ def describe(
         "rms_px": reconstruction.rms_px(),
         "frames": len(video),
         "registered": reconstruction.registered.sum(),
-        "unregistered_frames": numbers[~reconstruction.registered],
+        "unregistered_frames": numbers[~reconstruction.has_camera],
+        "bridged_frames": numbers[reconstruction.bridged],
         "unreadable_frames": numbers[video.unreadable],
         "missing_frames": shot.missing,
         "points": {
@@ -208,6 +209,7 @@ def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, An
         "pixel_aspect": (camera.focal_length[..., 1] / camera.focal_length[..., 0]).reshape(-1)[0],
         "distortion": camera.distortion,
         "lens": asdict(report.lens),
+        "readout": reconstruction.readout,
         "horizontal_fov_deg": float(np.median(camera.horizontal_fov_deg)),
     }
 
@@ -220,6 +222,8 @@ def _per_frame(reconstruction: Reconstruction, shot: Shot) -> list[dict[str, Any
         "frame": shot.frame_numbers,
         "name": shot.frame_names,
         "registered": reconstruction.registered,
+        "bridged": reconstruction.bridged,
+        "bridge_error_px": reconstruction.bridge_error_px,
         "focal_px": np.broadcast_to(reconstruction.camera.focal_length[..., 0], count),
         "rms_px": reconstruction.frame_rms_px(),
         "depth_scale": reconstruction.depth_scale,

@@ -15,6 +15,7 @@ import numpy as np
 from sfm.errors import InputError
 from sfm.files import replacing
 from sfm.geometry.camera import Camera
+from sfm.geometry.path import cams_at
 from sfm.geometry.transform import Rigid3, Sim3, frozen_array
 from sfm.geometry.triangulation import parallax_angle
 
@@ -156,6 +157,14 @@ class DepthPriors:
         return DepthPriors(self.depth[keep], self.sigma[keep], self.relief[keep], self.free_shift)
 
 
+def row_times(tracks: Tracks, height: int, readout: float) -> np.ndarray:
+    """When the row of each observation was read, (observations,) frames from the middle row of its frame.
+
+    tracks: as on the plate, `height` px high; readout: frames from the top row to the bottom one.
+    """
+    return readout * (tracks.xy[:, 1] / height - 0.5)
+
+
 class Support(IntEnum):
     """What holds a point in depth."""
 
@@ -164,13 +173,18 @@ class Support(IntEnum):
     PRIOR = 2
 
 
+# what `Reconstruction.save` writes as it is; the second lot may be missing in older files
+_ARRAYS = ("registered", "points", "inliers", "depth_scale", "support", "point_sigma")
+_LATER = ("bridged", "bridge_error_px")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reconstruction:
     """Cameras and points of a shot. The world is the first registered camera, its unit the depth model's.
 
     camera: the lens, batch `()` or `(frames,)`;
-    cams_from_world (frames,): NaN where not registered;
-    registered (frames,) bool;
+    cams_from_world (frames,): NaN where not registered, unless bridged;
+    registered (frames,) bool: whose own tracks gave the camera;
     points (tracks, 3): NaN where a track has no point;
     inliers (observations,) bool: observations the adjustment believes, only in registered frames and of tracks with a
     point;
@@ -178,7 +192,11 @@ class Reconstruction:
     depth_scale (frames,): prior depth times this is scene depth, NaN where unknown;
     support (tracks,) `Support`: triangulated or held by the prior;
     point_sigma (tracks,): relative standard deviation of the depth of each point, NaN where unknown;
-    depth_sigma: relative standard deviation of the depth prior estimated over the shot, NaN without a prior.
+    depth_sigma: relative standard deviation of the depth prior estimated over the shot, NaN without a prior;
+    bridged (frames,) bool: not registered, the camera interpolated between those before and after;
+    bridge_error_px (frames,): how far off, in the picture, such a camera is on this shot, NaN where unknown;
+    readout: frames a rolling shutter takes from the top row to the bottom one, 0 a global one. A frame's camera is that
+    of its middle row; reprojections and their errors are those of each sighting's own row.
     """
 
     camera: Camera
@@ -191,9 +209,16 @@ class Reconstruction:
     support: np.ndarray
     point_sigma: np.ndarray
     depth_sigma: float = float("nan")
+    bridged: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    bridge_error_px: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    readout: float = 0.0
 
     def __post_init__(self):
         frames, tracks = self.tracks.num_frames, self.tracks.num_tracks
+        if not len(self.bridged):
+            object.__setattr__(self, "bridged", np.zeros(frames, bool))
+        if not len(self.bridge_error_px):
+            object.__setattr__(self, "bridge_error_px", np.full(frames, np.nan))
         if self.cams_from_world.batch != (frames,):
             raise ValueError(f"cams_from_world: got batch {self.cams_from_world.batch}, expected ({frames},)")
         for name, shape, dtype in (
@@ -203,8 +228,17 @@ class Reconstruction:
             ("depth_scale", (frames,), float),
             ("support", (tracks,), np.int8),
             ("point_sigma", (tracks,), float),
+            ("bridged", (frames,), bool),
+            ("bridge_error_px", (frames,), float),
         ):
             object.__setattr__(self, name, frozen_array(name, getattr(self, name), shape, dtype))
+        if (self.bridged & self.registered).any():
+            raise ValueError("bridged: got frames that are registered, expected none")
+
+    @property
+    def has_camera(self) -> np.ndarray:
+        """Frames with a camera, registered or bridged, (frames,) bool."""
+        return self.registered | self.bridged
 
     @property
     def has_point(self) -> np.ndarray:
@@ -213,15 +247,22 @@ class Reconstruction:
 
     @property
     def centers_in_world(self) -> np.ndarray:
-        """Camera centres (frames, 3), NaN where not registered."""
+        """Camera centres (frames, 3), NaN where there is no camera."""
         return self.cams_from_world.centers_in_world
 
     def points_in_cam(self, rows: Rows = slice(None)) -> np.ndarray:
         """Each observation's point in its own camera's axes, (observations, 3); NaN where either is missing.
 
-        rows: which observations, in the order wanted; all of them by default.
+        rows: which observations, in the order wanted; all of them by default. With a rolling shutter the camera is that
+        of the observation's row, on the path through the registered frames; of other frames it is NaN.
         """
-        return self.cams_from_world[self.tracks.frame[rows]].apply(self.points[self.tracks.track[rows]])
+        frame, points = self.tracks.frame[rows], self.points[self.tracks.track[rows]]
+        if not self.readout:
+            return self.cams_from_world[frame].apply(points)
+        known = np.flatnonzero(self.registered)
+        times = frame + row_times(self.tracks, self.camera.height, self.readout)[rows]
+        in_cam = cams_at(known, self.cams_from_world[known], times).apply(points)
+        return np.where(self.registered[frame][:, None], in_cam, np.nan)
 
     def reprojections(self, rows: Rows = slice(None)) -> np.ndarray:
         """Where each observation's point projects to, (observations, 2) px; NaN where undefined. rows: which ones."""
@@ -290,6 +331,8 @@ class Reconstruction:
             inliers=self.inliers[keep],
             tracks=tracks,
             depth_scale=self.depth_scale[frames],
+            bridged=self.bridged[frames],
+            bridge_error_px=self.bridge_error_px[frames],
         )
 
     def save(self, path: str | Path) -> None:
@@ -306,7 +349,7 @@ class Reconstruction:
             "track_xy": self.tracks.xy,
             "track_colors": self.tracks.colors,
         }
-        for name in ("registered", "points", "inliers", "depth_scale", "support", "point_sigma", "depth_sigma"):
+        for name in (*_ARRAYS, *_LATER, "depth_sigma", "readout"):
             arrays[name] = getattr(self, name)
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
@@ -328,7 +371,9 @@ class Reconstruction:
                 cams_from_world=Rigid3.from_matrix(arrays["cams_from_world"]),
                 tracks=Tracks(frame, track, xy, frames, count, arrays["track_colors"]),
                 depth_sigma=float(arrays["depth_sigma"]),
-                **{k: arrays[k] for k in ("registered", "points", "inliers", "depth_scale", "support", "point_sigma")},
+                readout=float(arrays.get("readout", 0.0)),
+                **{k: arrays[k] for k in _ARRAYS},
+                **{k: arrays[k] for k in _LATER if k in arrays},
             )
         except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a reconstruction written by sfm ({error})") from error

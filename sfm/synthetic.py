@@ -45,6 +45,7 @@ def make_shot(
     path_over_depth: float | None = None,
     distortion: tuple[float, ...] = (),
     moving_part: float = 0.0,
+    readout: float = 0.0,
 ) -> SyntheticShot:
     """A set of points 3 to 12 m away in front of a 50-degree HD camera that moves as told.
 
@@ -53,13 +54,17 @@ def make_shot(
     common to all of a frame; depth_unit: prior depth is true depth divided by it; track_length: frames a track lasts
     before the tracker loses it (None: the whole shot); path_over_depth: largest distance between two camera
     centres over the median depth of the points (None: the motion's own); distortion: the lens's, in OpenCV's order;
-    moving_part: part of the tracks on a rigid body as wide as half the picture, that walks across it and turns.
+    moving_part: part of the tracks on a rigid body as wide as half the picture, that walks across it and turns;
+    readout: frames a rolling shutter takes from the top row to the bottom one, the cameras being those of the middle
+    rows.
     """
     base = replace(Camera.from_fov_deg(50.0, 1920, 1080), distortion=np.array(distortion))
-    cams_from_world, zoom = _move(motion, num_frames, rng)
+    signs = np.sign(np.cumsum(rng.standard_normal((2, 3)), axis=0)) if motion == "handheld" else np.ones((2, 3))
+    cams_from_world, zoom = _move(motion, np.linspace(0, 1, num_frames), signs)
     camera = base if (zoom == 1).all() else base.with_focal_length(base.focal_length * zoom[:, None])
     points = _scatter(base, num_tracks, rng)
     moving = np.arange(num_tracks) < round(moving_part * num_tracks)
+    part = 1.0
     if path_over_depth is not None:
         centers = cams_from_world.centers_in_world
         extent = np.linalg.norm(centers[:, None] - centers[None], axis=-1).max()
@@ -73,6 +78,11 @@ def make_shot(
     points, in_world = _with_body(points, moving, num_frames, rng)
     in_cam = cams_from_world[frame].apply(in_world[frame, track])
     xy = camera.at(frame).img_from_cam(in_cam)
+    for _ in range(20 if readout else 0):  # the row decides when it is read, and when it is read where it is seen
+        time = frame + readout * (np.clip(np.nan_to_num(xy[:, 1]), 0, base.height) / base.height - 0.5)
+        by_row, _ = _move(motion, time / max(num_frames - 1, 1), signs)
+        in_cam = Rigid3(by_row.rotation, part * by_row.translation).apply(in_world[frame, track])
+        xy = camera.at(frame).img_from_cam(in_cam)
     seen = np.isfinite(xy).all(1) & (xy > 0).all(1) & (xy < [base.width, base.height]).all(1)
     frame, track, xy, depth = frame[seen], track[seen], xy[seen], in_cam[seen, 2]
     xy = xy + noise_px * rng.standard_normal(xy.shape)
@@ -117,9 +127,12 @@ def _with_body(
     return everywhere[0], everywhere
 
 
-def _move(motion: Motion, frames: int, rng: np.random.Generator) -> tuple[Rigid3, np.ndarray]:
-    """Cameras of a motion, the first one the world, and the zoom factor of each frame."""
-    u = np.linspace(0, 1, frames)
+def _move(motion: Motion, u: np.ndarray, signs: np.ndarray) -> tuple[Rigid3, np.ndarray]:
+    """Cameras of a motion, the one at u = 0 the world, and zoom factors. u (frames,): 0 first frame, 1 last one.
+
+    signs (2, 3): which way a handheld camera sways and turns first.
+    """
+    frames = len(u)
     center, rotvec, zoom = np.zeros((frames, 3)), np.zeros((frames, 3)), np.ones(frames)
     if motion == "dolly":
         center = np.outer(u, [0.05, -0.02, 0.3])
@@ -129,11 +142,11 @@ def _move(motion: Motion, frames: int, rng: np.random.Generator) -> tuple[Rigid3
         center = np.column_stack([6 * np.sin(angle), 0 * u, 6 - 6 * np.cos(angle)])
         rotvec = np.outer(angle, [0, -1, 0])
     elif motion == "handheld":
-        sway = np.cumsum(rng.standard_normal((2, 3)), axis=0)
-        waves = np.stack([np.sin(2 * np.pi * f * u + p) for f, p in ((1.0, 0.3), (2.3, 1.1), (3.1, 2.0))], axis=1)
-        center = 0.05 * waves * np.sign(sway[0])
-        rotvec = np.radians(0.6) * waves[:, [2, 0, 1]] * np.sign(sway[1])
-        center, rotvec = center - center[0], rotvec - rotvec[0]
+        since = np.r_[0.0, u]
+        waves = np.stack([np.sin(2 * np.pi * f * since + p) for f, p in ((1.0, 0.3), (2.3, 1.1), (3.1, 2.0))], axis=1)
+        center = 0.05 * waves * signs[0]
+        rotvec = np.radians(0.6) * waves[:, [2, 0, 1]] * signs[1]
+        center, rotvec = center[1:] - center[0], rotvec[1:] - rotvec[0]
     elif motion == "pan":
         rotvec = np.outer(u, np.radians([1.0, 12.0, 0.5]))
     elif motion == "zoom":

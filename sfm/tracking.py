@@ -42,9 +42,18 @@ class TrackingOptions:
     max_split: float = 0.2  # halves of a patch that want to move apart by more, on average, mark a depth edge
     max_correction: float = 2.0  # refinement may move a flow result this far
     max_missed: int = 3  # frames a track may fail its checks before it ends
+    max_blurred: int = 12  # frames in a row without detail, blurred or flashed, that tracks wait through
+    min_detail: float = 0.25  # of the last frame followed, in the direction that has least: less is a blur
     min_length: int = 3  # shorter tracks are dropped
     lost: LostTracksOptions = field(default_factory=LostTracksOptions)
     min_survivors: float = 0.06  # fewer tracks than this part surviving one frame means a cut, a flash or a black frame
+
+
+def _detail(gray: np.ndarray) -> float:
+    """Contrast of a grey picture's gradient in the direction that has least: a blur in any direction takes it away."""
+    smooth = cv2.GaussianBlur(gray, (0, 0), 1.5).astype(np.float32)  # grain stays sharp in a blurred frame
+    gradient = np.stack([cv2.Sobel(smooth, cv2.CV_32F, 1, 0).ravel(), cv2.Sobel(smooth, cv2.CV_32F, 0, 1).ravel()])
+    return float(np.sqrt(max(np.linalg.eigvalsh(np.cov(gradient))[0], 0.0)))
 
 
 @dataclass(slots=True)
@@ -73,7 +82,8 @@ def track_points(
     """Track a shot from its first frame to its last.
 
     Positions are full-resolution px, top-left corner (0, 0). Tracks start in frame 0 and wherever a cell of the grid
-    runs empty. Unreadable, black or flashed frames get no observation and up to `max_missed` of them are bridged.
+    runs empty. Unreadable, black, flashed or blurred frames get no observation; tracks go on after up to `max_missed`
+    of them, after up to `max_blurred` where they show no detail.
     Limit: brightness may change by gain and offset; motion blur longer than the patch is not followed.
 
     mask: called with a frame index; where it is zero nothing is tracked. progress: called with (frame, tracks alive).
@@ -107,6 +117,7 @@ class _Tracker:
         self.lost = LostTracks(options.patch_radius, options.lost, options.flow)
         self.previous: np.ndarray | None = None
         self.collapsed: list[int] = []
+        self.blurred = 0  # of the collapsed ones
         self.count = 0
 
     def step(self, index: int, image: np.ndarray | None) -> None:
@@ -143,6 +154,7 @@ class _Tracker:
         if self._lost_the_shot(xy, survivors):
             return self._collapse(index, gray, smooth, allowed)
         self.collapsed.clear()
+        self.blurred = 0
         refined, affine, correlation, split = self.patches.refine(smooth, xy, survivors)
         good = survivors & (correlation >= options.min_correlation)
         good &= np.linalg.norm(refined - xy, axis=1) <= options.max_correction
@@ -183,11 +195,17 @@ class _Tracker:
         return np.where(good[:, None], xy, again), good | found
 
     def _collapse(self, index: int, gray: np.ndarray, smooth: np.ndarray, allowed: np.ndarray | None) -> bool:
-        """Nearly every track is lost: a flash or a black frame if it passes, a cut if it stays."""
+        """Nearly every track is lost: a flash, a blur or a black frame if it passes, a cut if it stays.
+
+        A frame without detail is no other shot yet: it is waited through, for longer.
+        """
+        options = self.options
+        assert self.previous is not None
         self.collapsed.append(index)
+        self.blurred += bool(_detail(gray) < options.min_detail * _detail(self.previous))
         self.missed += 1
         textured = cv2.goodFeaturesToTrack(gray, 50, 0.01, 10) is not None and float(gray.std()) > 4
-        if len(self.collapsed) <= self.options.max_missed:
+        if len(self.collapsed) - self.blurred <= options.max_missed and len(self.collapsed) <= options.max_blurred:
             return False
         numbers = self.video.shot.frame_numbers
         first = self.collapsed[0]

@@ -53,10 +53,8 @@ def judge(
     """
     to_hd = 1920 / reconstruction.camera.width
     fail, review = [], []
-    missing = int((~reconstruction.registered).sum())
-    if missing:
-        part = 1 - missing / len(reconstruction.registered)
-        (review if part >= options.min_registered_part else fail).append(f"{missing} frames have no camera")
+    few = reconstruction.registered.mean() < options.min_registered_part
+    (fail if few else review).extend(_not_registered(reconstruction, to_hd))
     rms = reconstruction.rms_px() * to_hd
     if not rms <= options.review_rms_px:
         fail.append(f"RMS {rms:.2f} px (HD) is above {options.review_rms_px:g}")
@@ -93,6 +91,17 @@ def _of_the_lens(
     if np.isfinite(motion.preferred_focal_px):
         return [f"the tracks prefer a focal length of {motion.preferred_focal_px:.0f} px to the one given"]
     return []
+
+
+def _not_registered(reconstruction: Reconstruction, to_hd: float) -> list[str]:
+    """Frames without a camera, and those whose camera is interpolated."""
+    missing, bridged = int((~reconstruction.has_camera).sum()), int(reconstruction.bridged.sum())
+    reasons = [f"{missing} frames have no camera"] if missing else []
+    if bridged:
+        error = np.max(reconstruction.bridge_error_px[reconstruction.bridged]) * to_hd
+        known = f", up to about {error:.1f} px (HD) off" if np.isfinite(error) else ""
+        reasons.append(f"{bridged} frames have no tracks to hold them; their cameras are interpolated{known}")
+    return reasons
 
 
 def _unknowns(motion: MotionEvidence, prior_given: bool, prior: PriorWeight) -> list[str]:

@@ -277,6 +277,9 @@ def test_distortion_of_the_lens(text, coefficients):
         (["--camera", "800,800,nan,90"], "expected four numbers"),
         (["--depth-weight", "-1"], "depth-weight"),
         (["--depth-weight", "inf"], "expected 0 or a positive number"),
+        (["--readout-ms", "-5"], r"--readout-ms -5: expected 0 or a positive number"),
+        (["--readout-ms", "nan"], "expected 0 or a positive number"),
+        (["--max-bridge", "-1"], "max-bridge"),
         (["--depth-kind", "distance"], "depth-kind"),
         (["--max-tracks", "0"], "max-tracks"),
         (["--step", "0"], "step"),
@@ -298,6 +301,7 @@ def test_usage_that_depends_on_the_clip(sfm, plate, tmp_path):
         (["--focal-px", "3.5"], r"a focal length of 3.5 px sees 177 degrees across this plate of 320 px"),
         (["--focal-mm", "35", "--sensor-mm", "0.1"], r"sees 0.164 degrees across"),
         (["--focal-px", "300", "--distortion", "-2,0"], r"--distortion -2,0: folds the picture before its corners"),
+        (["--readout-ms", "50"], r"--readout-ms 50: longer than a frame, which takes 41.67 ms"),
     ):
         refused(sfm("reconstruct", plate / "frames", "-o", tmp_path / "o", *args), 2, message, tmp_path / "o")
     refused(sfm("reconstruct", plate / "frames"), 2, "--output")
@@ -395,11 +399,16 @@ def test_what_is_damaged_is_skipped_and_reported(sfm, plate, pictures, tmp_path)
     )
     assert code == 0, told
     solve = json.loads((tmp_path / "out" / "solve.json").read_text())
-    assert solve["unreadable_frames"] == solve["unregistered_frames"] == [1006]
+    assert solve["unreadable_frames"] == solve["bridged_frames"] == [1006] and solve["unregistered_frames"] == []
     assert solve["missing_frames"] == [1009]
     assert (solve["frames"], solve["registered"]) == (11, 10)
     assert solve["verdict"] != "PASS"
-    assert "none for 1006" in said and "unreadable 1006" in said and "missing on disk 1009" in said
+    assert (
+        "interpolated for 1006" in said
+        and "none for" not in said
+        and "unreadable 1006" in said
+        and "missing on disk 1009" in said
+    )
     warnings = [line for line in told.splitlines() if line.startswith("warning: ")]
     assert any("cannot be decoded, skipped: 1006" in line for line in warnings)
     assert any("no depth map for 2 of 11 frames: 1003-1004" in line for line in warnings)
@@ -548,7 +557,7 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     given = called(
         "--frames", "1002-1010", "--step", "3", "--fps", "25", "--depth", tmp_path, "--depth-kind", "disparity",
         "--depth-weight", "0", "--seed", "7", "--max-tracks", "50", "--refine-focal", "--masks", "mattes",
-        "--camera", "300,310,161,92",
+        "--camera", "300,310,161,92", "--readout-ms", "15", "--max-bridge", "5",
     )  # fmt: skip
     options, shot = given["options"], given["video"].shot
     assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
@@ -556,6 +565,8 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     assert options.prior_weight.weight == 0 and options.refine_focal
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]
+    assert options.max_bridge == 5
+    assert options.readout == pytest.approx(0.125), "of 3 / 25 s, the time between the frames solved"
 
 
 def test_how_masks_are_read_and_an_anamorphic_plate_reach_the_solver(called):

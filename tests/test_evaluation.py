@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from solved import shot_of, solve
 
+from sfm.bridging import bridge
 from sfm.errors import InputError
 from sfm.evaluation import GroundTruth, evaluate
 from sfm.export import write_colmap
@@ -152,6 +153,17 @@ def test_unregistered_frames_cost_coverage_only(rng):
     found, shot = solve(truth, rng, lost=(2, 7, 9))
     measures = evaluate(found, shot, truth_of(truth.cams_from_world, truth.camera))
     assert measures.coverage == 70
+    assert measures.ate_pct < 1e-9
+    assert measures.as_dict()["bridged"] is None
+
+
+def test_bridged_frames_are_told_and_not_compared(rng):
+    truth = make_shot("handheld", rng=rng, num_frames=10)
+    found, shot = solve(truth, rng, lost=(2, 7, 9))
+    found = bridge(found)
+    assert np.linalg.norm(found.centers_in_world[7] - truth.cams_from_world.centers_in_world[7]) > 1e-4
+    measures = evaluate(found, shot, truth_of(truth.cams_from_world, truth.camera))
+    assert (measures.coverage, measures.bridged) == (70, 20)
     assert measures.ate_pct < 1e-9
 
 

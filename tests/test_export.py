@@ -8,6 +8,7 @@ from plyfile import PlyData
 from scipy.spatial.transform import Rotation
 from solved import solve
 
+from sfm.bridging import bridge
 from sfm.errors import InputError, UsageError
 from sfm.export import FORMATS, PLACES, export, read_colmap, write_colmap, write_ply, write_tum
 from sfm.files import replacing
@@ -186,6 +187,37 @@ def test_tum_is_camera_to_world_at_plate_time(rng, tmp_path):
     in_world = world_from_cam @ in_cam + rows[:, 1:4]
     again = reconstruction.cams_from_world[registered].apply(in_world)
     np.testing.assert_allclose(again, np.tile(in_cam, (len(registered), 1)), atol=1e-9)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_bridged_camera_is_written_and_told_apart(rng, tmp_path, text):
+    pycolmap = pytest.importorskip("pycolmap")
+    reconstruction, shot = perturbed(rng)
+    reconstruction = bridge(reconstruction)
+    assert np.flatnonzero(reconstruction.bridged).tolist() == [3, 4]
+    write_colmap(reconstruction, shot, tmp_path / "0", text=text)
+    model = pycolmap.Reconstruction(str(tmp_path / "0"))
+    assert len(model.images) == 8
+    assert sorted(i for i, image in model.images.items() if not image.num_points3D) == [4, 5]
+    pose = model.images[4].cam_from_world()
+    np.testing.assert_allclose(pose.matrix(), reconstruction.cams_from_world[3].as_matrix(), atol=1e-9)
+    read, _ = read_colmap(tmp_path / "0")
+    np.testing.assert_array_equal(read.bridged, reconstruction.bridged)
+    np.testing.assert_array_equal(read.registered, reconstruction.registered)
+
+    write_tum(reconstruction, shot, tmp_path / "trajectory.tum")
+    assert len(np.loadtxt(tmp_path / "trajectory.tum")) == 8
+    comment = (tmp_path / "trajectory.tum").read_text().splitlines()[1]
+    assert comment == f"# interpolated: {1004 / 24:.9f} {1005 / 24:.9f}"
+
+
+def test_cameras_nobody_sees_a_point_with_count_as_found(rng, tmp_path):
+    """A model of cameras alone is no shot of gaps."""
+    reconstruction, shot = perturbed(rng)
+    nothing = np.zeros(len(reconstruction.tracks), bool)
+    write_colmap(dataclasses.replace(reconstruction, inliers=nothing), shot, tmp_path / "0")
+    read, _ = read_colmap(tmp_path / "0")
+    assert read.registered.all() and not read.bridged.any()
 
 
 def test_export_puts_every_format_in_its_place(rng, tmp_path):

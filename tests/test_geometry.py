@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from sfm.geometry import Camera, Rigid3, Sim3
 from sfm.geometry.absolute_pose import absolute_pose, refine_absolute_pose
+from sfm.geometry.path import cams_at
 from sfm.geometry.relative_pose import lift, relative_pose, triangulated_depth
 from sfm.geometry.rotation import (
     quaternion_from_rotation,
@@ -423,3 +424,43 @@ def test_triangulated_depth(rng):
     np.testing.assert_allclose(triangulated_depth(first, second, truth), depth, rtol=1e-8)
     backwards = Rigid3(truth.rotation, -truth.translation)
     assert (triangulated_depth(first, second, backwards) < 0).all()
+
+
+# a path through cameras
+
+
+def _turning(times) -> Rigid3:
+    """A steady walk and a steady turn about a skew axis, by 400 degrees over a hundred frames: past every half turn."""
+    times = np.asarray(times, dtype=float)
+    rotation = rotation_from_rotvec(np.outer(np.radians(4 * times), [2 / 3, -1 / 3, 2 / 3]))
+    centers = np.outer(times, [0.1, 0.0, -0.2]) + np.array([3.0, 1.0, 0.0])
+    return Rigid3(rotation, -np.einsum("nij,nj->ni", rotation, centers))
+
+
+@pytest.mark.parametrize("degree", [1, 3])
+def test_a_steady_path_is_found_between_cameras_and_beyond_them(degree):
+    known, at = np.array([0, 1, 2, 5, *range(6, 101)]), np.array([-0.4, 0.0, 0.5, 3.3, 50.2, 99.6, 100.4])
+    found, true = cams_at(known, _turning(known), at, degree), _turning(at)
+    assert rotation_angle(found.rotation @ true.rotation.mT).max() < (1e-5 if degree == 3 else 1e-3)
+    np.testing.assert_allclose(found.centers_in_world, true.centers_in_world, atol=1e-12)
+
+
+def test_a_path_passes_through_its_cameras(rng):
+    cams = _rigid(rng, (7,), 3.0)
+    times = np.cumsum(rng.uniform(0.5, 3, 7))
+    for degree in (1, 3):
+        _same(cams_at(times, cams, times, degree), cams, 1e-9)
+    _same(cams_at(times[:1], cams[:1], [4.0, 5.0]), cams[[0, 0]])
+    assert cams_at(times[:2], cams[:2], [times[0]]).batch == (1,), "two cameras make a straight path"
+
+
+def test_a_spline_follows_a_curve_to_its_ends():
+    """Where constant velocity cuts the corners."""
+    times, at = np.arange(12.0), np.array([-0.4, 4.5, 11.4])
+    curve = lambda t: np.column_stack([np.sin(0.5 * t), np.cos(0.5 * t), 0 * t])  # noqa: E731
+    cams = Rigid3.from_rotvec(0.1 * curve(times), np.zeros((12, 3)))
+    off = [
+        rotation_angle(cams_at(times, cams, at, degree).rotation @ rotation_from_rotvec(0.1 * curve(at)).mT).max()
+        for degree in (1, 3)
+    ]
+    assert off[1] < 0.3 * off[0]

@@ -265,9 +265,11 @@ def test_the_lens_of_an_anamorphic_plate_is_found(rng):
 
 
 def test_frames_without_tracks_stay_without_a_camera(rng):
+    """Unless they are bridged, which is asked not to be done here."""
     shot = make_shot("handheld", rng=rng, noise_px=0.2, depth_error=0.1, **SMALL)
     blind = np.isin(shot.tracks.frame, [4, 5, 11])
-    solved, report = reconstruct_tracks(shot.tracks.select(~blind), shot.priors.select(~blind), shot.camera)
+    tracks, priors = shot.tracks.select(~blind), shot.priors.select(~blind)
+    solved, report = reconstruct_tracks(tracks, priors, shot.camera, Options(mapping=BY_HAND, max_bridge=0))
     assert np.flatnonzero(~solved.registered).tolist() == [4, 5, 11]
     assert np.isnan(solved.cams_from_world.rotation[~solved.registered]).all()
     assert np.isnan(solved.cams_from_world.translation[~solved.registered]).all()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sfm import results
+from sfm.bridging import bridge
 from sfm.errors import InputError, UsageError
 from sfm.geometry import Rigid3
 from sfm.pipeline import reconstruct_tracks
@@ -129,6 +130,15 @@ def test_solve_json_says_what_the_solve_is(solved, written):
             assert row["depth_scale"] == pytest.approx(scene.depth_scale[row["frame"] - 1])
             assert row["focal_px"] == pytest.approx(scene.camera.focal_length[0])
     assert solve["rms_px"] == pytest.approx(np.sqrt(np.mean(np.concatenate(list(squares.values())))))
+
+
+def test_bridged_frames_are_named(solved):
+    scene, report, video = solved
+    solve = results.describe(bridge(scene), report, video, {})
+    assert (solve["registered"], solve["bridged_frames"], solve["unregistered_frames"]) == (FRAMES - 1, [LOST + 1], [])
+    row = solve["per_frame"][LOST]
+    assert (row["registered"], row["bridged"], row["tracks"]) == (False, True, 0) and row["bridge_error_px"] > 0
+    assert solve["per_frame"][0]["bridged"] is False and solve["per_frame"][0]["bridge_error_px"] is None
 
 
 def test_the_readme_explains_every_key(written):

@@ -1,11 +1,12 @@
 """What the stages hand on: checked on construction, never changed, saved and loaded as it was."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from solved import solve
 
+from sfm.bridging import bridge
 from sfm.errors import InputError
 from sfm.geometry import Rigid3, Sim3
 from sfm.scene import DepthPriors, Reconstruction, Tracks
@@ -72,7 +73,8 @@ def test_a_reconstruction_names_the_field_that_does_not_fit(rng):
 
 
 def test_save_and_load(rng, tmp_path):
-    scene = _scene(rng)
+    scene = replace(bridge(_scene(rng)), readout=0.4)
+    assert scene.bridged.any()
     scene.save(tmp_path / "scene.npz")
     loaded = Reconstruction.load(tmp_path / "scene.npz")
     for f in fields(scene):
@@ -83,7 +85,25 @@ def test_save_and_load(rng, tmp_path):
     np.testing.assert_array_equal(loaded.tracks.colors, scene.tracks.colors)
     np.testing.assert_array_equal(loaded.cams_from_world.as_matrix(), scene.cams_from_world.as_matrix())
     np.testing.assert_array_equal(loaded.camera.focal_length, scene.camera.focal_length)
+    assert loaded.readout == scene.readout
     assert [p.name for p in tmp_path.iterdir()] == ["scene.npz"]
+
+
+def test_a_file_from_before_frames_were_bridged(rng, tmp_path):
+    scene = _scene(rng)
+    scene.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as data:
+        old = {name: data[name] for name in data.files if name not in ("bridged", "bridge_error_px", "readout")}
+    np.savez(tmp_path / "old.npz", **old)
+    loaded = Reconstruction.load(tmp_path / "old.npz")
+    assert not loaded.bridged.any() and loaded.readout == 0
+    np.testing.assert_array_equal(loaded.has_camera, scene.registered)
+
+
+def test_a_bridged_frame_is_not_registered(rng):
+    scene = _scene(rng)
+    with pytest.raises(ValueError, match="bridged: got frames that are registered"):
+        replace(scene, bridged=np.ones(8, bool))
 
 
 def test_what_is_no_reconstruction(tmp_path):
@@ -116,7 +136,9 @@ def test_another_world_shows_the_same_picture(rng):
 
 def test_crop_keeps_what_it_shows(rng):
     scene = _scene(rng)
+    scene = bridge(scene)
     part = scene.crop(2, 5)
+    assert part.bridged.tolist() == [False, True, False, False] and part.bridge_error_px[1] > 0
     assert part.tracks.num_frames == len(part.registered) == 4
     assert part.registered.tolist() == scene.registered[2:6].tolist()
     inside = (scene.tracks.frame >= 2) & (scene.tracks.frame <= 5)

@@ -330,6 +330,35 @@ def test_bad_frames_are_bridged(frames, bad, count):
     assert np.median(_errors(tracks)[_age(tracks) > 8]) < 0.05
 
 
+def _out_of_focus(frame: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(frame, (0, 0), 12)
+
+
+def _swept(frame: np.ndarray) -> np.ndarray:
+    """By a move of 41 px along the diagonal while the shutter is open."""
+    return cv2.filter2D(frame, -1, np.eye(41) / 41)
+
+
+@pytest.mark.parametrize("spoil", [_out_of_focus, _swept])
+def test_a_long_blur_is_no_cut(frames, spoil):
+    """More frames than a track may miss otherwise, grain on all of them; behind it the tracks go on."""
+    rng = np.random.default_rng(5)
+    spoiled = [spoil(frame) if 5 <= k < 12 else frame for k, frame in enumerate(frames[:20])]
+    grain = 2 * rng.standard_normal((20, HEIGHT, WIDTH, 1))
+    tracks = track_points(_clip(np.clip(np.array(spoiled) + grain, 0, 255).astype(np.uint8)), SMALL)
+    per_frame = np.bincount(tracks.frame, minlength=20)
+    assert (per_frame[5:12] == 0).all() and (per_frame[12:] > 50).all()
+    through = np.intersect1d(tracks.track[tracks.frame == 4], tracks.track[tracks.frame == 12])
+    assert len(through) > 0.7 * per_frame[4]
+
+
+def test_a_cut_behind_a_blur_is_a_cut(frames):
+    other, rng = Wall(np.random.default_rng(99)), np.random.default_rng(98)
+    blurred = [_out_of_focus(frame) for frame in frames[9:13]]
+    with pytest.raises(InputError, match=r"from frame 9 to 10: a cut"):
+        track_points(_clip([*frames[:9], *blurred, *[_frame(other, i, rng) for i in range(8)]]), SMALL)
+
+
 def test_brightness_may_change(frames):
     """A lamp that dims to 60 % and a camera that lifts its blacks."""
     gain = np.linspace(1, 0.6, 12)

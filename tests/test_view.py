@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from solved import shot_of, solve
 
+from sfm.bridging import bridge
 from sfm.errors import InputError, MissingDependencyError, UsageError
 from sfm.geometry import Camera, Rigid3, Sim3
 from sfm.geometry.rotation import rotation_from_rotvec
@@ -110,6 +111,7 @@ def test_the_path_has_no_step_across_a_lost_frame(rng):
     reconstruction, _ = solve(make_shot("orbit", rng=rng, num_frames=8), rng, lost=(3,))
     assert len(lay_out(reconstruction).path) == 5
     assert np.isfinite(lay_out(reconstruction).path).all()
+    assert len(lay_out(bridge(reconstruction)).path) == 7
 
 
 @pytest.mark.parametrize(("motion", "most"), [("static", 2), ("pan", 12), ("orbit", 12)])

@@ -2,7 +2,8 @@
 
 Cameras PINHOLE without distortion, OPENCV with 4 coefficients, FULL_OPENCV with more; a zoom is one camera per frame.
 Image id = frame index + 1, point id = track index + 1, image names are the names of the frames. COLMAP's pixels count
-from the top-left corner, as ours do: nothing shifts. Its limit: no depth prior, no sigma, no unregistered frames.
+from the top-left corner, as ours do: nothing shifts. Its limit: no depth prior, no sigma, no rolling shutter, no frames
+without a camera.
 """
 
 import struct
@@ -26,8 +27,9 @@ LENSES = {0: (1, "PINHOLE", 0), 4: (4, "OPENCV", 4), 5: (6, "FULL_OPENCV", 8), 8
 def write_colmap(reconstruction: Reconstruction, shot: Shot, folder: str | Path, text: bool = False) -> None:
     """Write `cameras`, `images` and `points3D`, `.bin` or with `text` `.txt`; the folder is replaced as a whole.
 
-    Images are the registered frames. Their 2D points are the observations the adjustment believes; every track with a
-    point is a 3D point, its error the mean over them in px, -1 with none.
+    Images are the frames with a camera. Their 2D points are the observations the adjustment believes, and a bridged
+    frame is told by having none; every track with a point is a 3D point, its error the mean over them in px, -1 with
+    none. Of a rolling shutter COLMAP knows only the middle rows' cameras, and finds larger errors.
 
     Raises `InputError` when the folder cannot be written, or a name holds a blank, which the text form cannot carry.
     """
@@ -69,7 +71,7 @@ def _gather(reconstruction: Reconstruction, shot: Shot) -> _Model:
     errors = reconstruction.reprojection_errors()
     used = np.flatnonzero(reconstruction.inliers & np.isfinite(errors))
     frame, track = tracks.frame[used], tracks.track[used]
-    frames = np.flatnonzero(reconstruction.registered)
+    frames = np.flatnonzero(reconstruction.has_camera)
     has_point = np.flatnonzero(reconstruction.has_point)
 
     by_frame = np.argsort(frame, kind="stable")

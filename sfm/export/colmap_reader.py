@@ -43,8 +43,9 @@ class _Image:
 def read_colmap(folder: str | Path) -> tuple[Reconstruction, tuple[str, ...]]:
     """The model in `folder` and the names of its images, in the order of its frames: sorted by name.
 
-    A frame is an image with a pose, a track is a 3D point; every observation is an inlier and every point counts as
-    triangulated. Of two observations of a point in one image the first is kept.
+    A frame is an image with a pose, bridged if others see points and it sees none; a track is a 3D point; every
+    observation is an inlier and every point counts as triangulated. Of two observations of a point in one image the
+    first is kept.
 
     Raises `InputError` when there is no such model, or one with a lens `Camera` has no words for.
     """
@@ -76,10 +77,13 @@ def _reconstruction(
     keep = np.flatnonzero(seen)[np.unique(key, return_index=True)[1]]
     tracks = Tracks(frame[keep], track[keep], sightings["xy"][keep], len(images), len(points), points["rgb"])
     pose = np.array([image.pose for image in images])
+    bridged = np.bincount(tracks.frame, minlength=len(images)) == 0
+    bridged &= not bridged.all()
     return Reconstruction(
         camera=_one_camera([cameras[image.camera_id] for image in images], folder),
         cams_from_world=Rigid3(rotation_from_quaternion(pose[:, :4]), pose[:, 4:]),
-        registered=np.ones(len(images), dtype=bool),
+        registered=~bridged,
+        bridged=bridged,
         points=points["xyz"],
         inliers=np.ones(len(tracks), dtype=bool),
         tracks=tracks,

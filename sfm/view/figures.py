@@ -71,9 +71,10 @@ def _footer(reconstruction: Reconstruction, shot: Shot, layout: Layout, scale: f
     footer = np.tile(BACKGROUND, (OVERSAMPLING * FOOTER, OVERSAMPLING * WIDTH, 1))
     baseline, size = OVERSAMPLING * 42, OVERSAMPLING * 18
     length = np.linalg.norm(layout.path[:, 1] - layout.path[:, 0], axis=1).sum()
-    registered = np.count_nonzero(reconstruction.registered)
+    registered, bridged = np.count_nonzero(reconstruction.registered), np.count_nonzero(reconstruction.bridged)
     text = (
-        f"{registered} of {len(reconstruction.registered)} cameras   {np.count_nonzero(layout.shown):,} points   "
+        f"{registered} of {len(reconstruction.registered)} cameras{f', {bridged} interpolated' if bridged else ''}   "
+        f"{np.count_nonzero(layout.shown):,} points   "
         f"path {100 * length / layout.depth:.1f} % of the median depth"
     )
     width = draw_text(footer, (OVERSAMPLING * 30, baseline), shot.name, OVERSAMPLING * 21)

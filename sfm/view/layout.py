@@ -46,10 +46,10 @@ def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None) ->
 
     Raises `InputError` when no frame has a camera.
     """
-    registered = np.flatnonzero(reconstruction.registered)
-    if not len(registered):
+    filmed = np.flatnonzero(reconstruction.has_camera)
+    if not len(filmed):
         raise InputError("the reconstruction has no registered frame: there is nothing to draw")
-    cams_from_world = reconstruction.cams_from_world[registered]
+    cams_from_world = reconstruction.cams_from_world[filmed]
     centers = cams_from_world.centers_in_world
     distance = np.linalg.norm(reconstruction.points - centers[0], axis=1)
     has_point = reconstruction.has_point
@@ -62,8 +62,8 @@ def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None) ->
     # at least seen, at most a tenth of the scene, and between the two no longer than the path they stand on
     size = float(np.clip(0.5 * extent, 0.06 * depth, 0.1 * depth))
     every = frustum_every or _spaced(cams_from_world, size)
-    frames = np.unique([*registered[::every], registered[-1]])
-    step = np.flatnonzero(np.diff(registered) == 1)
+    frames = np.unique([*filmed[::every], filmed[-1]])
+    step = np.flatnonzero(np.diff(filmed) == 1)
     return Layout(
         shown=shown,
         depth=depth,
