@@ -56,7 +56,7 @@ def initialize(
         )
     parallax, partner, pose, points = best
     logger.info("start: frames %d and %d, %d points, %.2f deg parallax", reference, partner, len(points), parallax)
-    seed = _assemble(tracks, camera, reference, partner, pose, points)
+    seed = two_views(tracks, camera, reference, partner, pose, points)
     # coarse: mapping adjusts it again with every few frames
     settings = BundleAdjustmentOptions(reproj_sigma_px=1.0, max_iterations=15, cost_tolerance=1e-3)
     return adjust(seed, priors, settings)[0]
@@ -119,9 +119,10 @@ def _lift_or_triangulate(
     return np.where(by_parallax, triangulated, depth), angle
 
 
-def _assemble(
+def two_views(
     tracks: Tracks, camera: Camera, reference: int, partner: int, pose: Rigid3, points: dict[int, np.ndarray]
 ) -> Reconstruction:
+    """The scene of two frames: the reference frame is the world, pose is the partner's, points (3,) are by track."""
     rotation = np.full((tracks.num_frames, 3, 3), np.nan)
     translation = np.full((tracks.num_frames, 3), np.nan)
     rotation[reference], translation[reference] = np.eye(3), 0.0

@@ -23,6 +23,7 @@ from sfm.initialize import InitializeOptions, initialize
 from sfm.mapping import MappingOptions, extend
 from sfm.masks import MaskOptions, load_masks
 from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, MotionOptions, classify_motion, held_as
+from sfm.moving_bodies import MovingBodiesOptions, moving_tracks
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.prior_alignment import Agreement, in_unit_of
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, unchecked_prior, weigh_prior
@@ -51,6 +52,7 @@ class Options:
     masks: MaskOptions = field(default_factory=MaskOptions)
     depth: DepthOptions = field(default_factory=DepthOptions)
     initialize: InitializeOptions = field(default_factory=InitializeOptions)
+    moving_bodies: MovingBodiesOptions = field(default_factory=MovingBodiesOptions)
     start: StartOptions = field(default_factory=StartOptions)
     mapping: MappingOptions | None = None  # None: by where the tracks come from
     motion: MotionOptions = field(default_factory=MotionOptions)
@@ -88,6 +90,7 @@ class SolveReport:
     lens: LensEvidence
     focal_given: bool
     prior_given: bool
+    moving_tracks: int = 0  # on a body that moves on its own: left out
 
 
 def reconstruct(
@@ -160,14 +163,28 @@ def _solve(
     options: Options,
     tell: Progress,
 ) -> tuple[Reconstruction, SolveReport]:
-    """Right of the waist: nobody sees a pixel here."""
-    focal_given, prior_given = camera is not None, priors is not None
+    """Right of the waist: nobody sees a pixel here. A body that moves on its own is left out of the solve."""
+    if priors is not None and len(priors.depth) != len(tracks):
+        raise ValueError(f"priors: got {len(priors.depth)} depths, expected one for each of {len(tracks)} observations")
     lens = camera or Camera.from_fov_deg(options.start_fov_deg, *size, options.pixel_aspect)
+    if priors is None:  # which of two motions is the set's, depth must say
+        return _solve_set(tracks, None, camera, lens, options, tell)
+    moving = moving_tracks(tracks.undistorted(lens), priors, lens.without_distortion(), options.moving_bodies)
+    still = ~moving[tracks.track]
+    solved, report = _solve_set(tracks.select(still), priors.select(still), camera, lens, options, tell)
+    inliers = np.zeros(len(tracks), bool)
+    inliers[still] = solved.inliers
+    return replace(solved, tracks=tracks, inliers=inliers), replace(report, moving_tracks=int(moving.sum()))
+
+
+def _solve_set(
+    tracks: Tracks, priors: DepthPriors | None, camera: Camera | None, lens: Camera, options: Options, tell: Progress
+) -> tuple[Reconstruction, SolveReport]:
+    """Tracks of one rigid set. camera: the lens if it was given."""
+    focal_given, prior_given = camera is not None, priors is not None
     refine_focal = options.refine_focal or not focal_given
     if refine_focal and len(lens.distortion):
         raise UsageError("a focal length cannot be refined while distortion is given: fix both, or undistort the plate")
-    if priors is not None and len(priors.depth) != len(tracks):
-        raise ValueError(f"priors: got {len(priors.depth)} depths, expected one for each of {len(tracks)} observations")
     unknowns = LensUnknowns(
         refine_focal, float(np.mean(lens.focal_length[..., 0])), options.start_fov_sigma,
         radial=int(not focal_given),

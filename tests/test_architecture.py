@@ -34,6 +34,7 @@ ORDER = [
     "rolling_shutter",
     "outliers",
     "initialize",
+    "moving_bodies",
     "mapping",
     "zoom",
     "start",

@@ -1,0 +1,207 @@
+"""Tracks on a rigid body that moves on its own: a car, a door, somebody who turns, half the picture or more of it.
+
+Robust adjustment copes with a few tracks that disagree; a body with as many tracks as the set captures it. Two frames
+are enough to tell that there are two motions, whatever the depth prior is worth: a pose explains a match if some depth
+within a factor of the prior's does. The set is what is farther away and spreads over more of the picture.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sfm.bundle_adjustment import BundleAdjustmentOptions, adjust
+from sfm.geometry.absolute_pose import MIN_POINTS
+from sfm.geometry.camera import Camera
+from sfm.geometry.relative_pose import lift
+from sfm.geometry.transform import Rigid3
+from sfm.initialize import two_views
+from sfm.scene import DepthPriors, Tracks
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MovingBodiesOptions:
+    """When tracks that disagree are a body."""
+
+    min_part: float = 0.15  # of the tracks two frames share
+    min_tracks: int = 20
+    max_error_px: float = 3.0  # of a match that a pose explains, of an HD frame
+    slack: float = 0.03  # and of the way the match went, for a lens that is not well known
+    max_unexplained: float = 0.35  # part of the matches that neither motion explains
+    reaches: tuple[float, ...] = (20.0, 10.0, 5.0, 2.0)  # times that error, at which lifted points belong together
+    depth_factor: float = 3.0  # how far off the prior may be, either way
+    pairs: int = 12  # frame pairs tried
+
+
+def moving_tracks(
+    tracks: Tracks, priors: DepthPriors, camera: Camera, options: MovingBodiesOptions = MovingBodiesOptions()
+) -> np.ndarray:
+    """The tracks on a body that moves otherwise than the set, (tracks,) bool; none where there is no such body.
+
+    tracks, camera: free of distortion, or with so little that a few px do not matter. Limit: one body; tracks that are
+    seen in neither of the frames compared are not told.
+    """
+    found = sorted(_pairs(tracks, priors, camera, options), key=lambda pair: -pair.contrast)
+    body, rest = np.zeros(tracks.num_tracks, bool), np.zeros(tracks.num_tracks, bool)
+    for pair in found:
+        groups = [pair.track[group] for group in (pair.first, pair.second)]
+        if body.any():  # as the pairs before it have it
+            known = [int(body[group].sum()) - int(rest[group].sum()) for group in groups]
+        else:
+            known = [-_likeness_to_a_set(group, pair, camera) for group in (pair.first, pair.second)]
+        moves = int(np.argmax(known))
+        if known[moves] > known[1 - moves]:
+            body[groups[moves]], rest[groups[1 - moves]] = True, True
+    if body.any():
+        logger.info("%d tracks move otherwise than the set, seen in %d pairs of frames", body.sum(), len(found))
+    return body & ~rest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matches:
+    """Tracks (n,) seen in two frames: pixels in the first, both places on the plane z = 1, depth in the first; and the
+    error allowed on that plane (n,)."""
+
+    track: np.ndarray
+    xy: np.ndarray
+    here: np.ndarray
+    there: np.ndarray
+    depth: np.ndarray
+    max_error: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TwoMotions:
+    """Matches of two frames (n,): their tracks, place in the first frame, depth there; which motion each follows."""
+
+    frames: tuple[int, int]
+    track: np.ndarray
+    xy: np.ndarray
+    depth: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+    @property
+    def contrast(self) -> int:
+        """Tracks of the smaller group."""
+        return int(min(self.first.sum(), self.second.sum()))
+
+
+def _pairs(tracks: Tracks, priors: DepthPriors, camera: Camera, options: MovingBodiesOptions):
+    """The frame pairs, among those tried, in which two motions are found."""
+    shared = tracks.shared()
+    starts = np.unique(np.linspace(0, tracks.num_frames - 1, 4).astype(int))
+    for frame in starts:
+        enough = np.flatnonzero(shared[frame] >= 0.5 * shared[frame, frame])
+        apart = np.abs(enough - frame)
+        # the farther, the more two motions differ
+        for gap in np.unique(np.rint(apart.max() * np.array([0.25, 0.5, 1.0])).astype(int)) if len(enough) else ():
+            other = int(enough[np.argmin(np.abs(apart - gap))])
+            if gap and (found := _two_motions(tracks, priors, camera, int(frame), other, options)) is not None:
+                yield found
+
+
+def _two_motions(
+    tracks: Tracks, priors: DepthPriors, camera: Camera, frame: int, other: int, options: MovingBodiesOptions
+) -> _TwoMotions | None:
+    """Two groups of matches that lifted points roughly follow, neither explained by the other's pose at any depth."""
+    matches = _matches(tracks, priors, camera, frame, other, options)
+    least = max(options.min_tracks, options.min_part * len(matches.track), MIN_POINTS)
+    rest, explained = np.ones(len(matches.track), bool), []
+    for _ in range(2):
+        if rest.sum() < least:
+            return None
+        group = _rough_group(matches, rest, least, options)
+        if group is None:
+            return None
+        pose = _refined(tracks, priors, camera, (frame, other), matches, *group, options)
+        explained.append(_error(matches, pose, options)[0] <= matches.max_error)
+        rest &= ~(explained[-1] | group[1])
+    # what both explain may be either's
+    first, second = explained[0] & ~explained[1], explained[1] & ~explained[0]
+    neither = ~(explained[0] | explained[1])
+    if min(first.sum(), second.sum()) < least or neither.sum() > options.max_unexplained * len(neither):
+        return None
+    return _TwoMotions((frame, other), matches.track, matches.xy, matches.depth, first, second)
+
+
+def _rough_group(
+    matches: _Matches, among: np.ndarray, least: float, options: MovingBodiesOptions
+) -> tuple[Rigid3, np.ndarray] | None:
+    """A pose and the matches near which it takes the points lifted by the prior; as near as leaves enough of them."""
+    best = None
+    for reach in options.reaches:
+        max_error = reach * matches.max_error
+        points, there = lift(matches.here, matches.depth), matches.there
+        found, rotvec, translation, _ = cv2.solvePnPRansac(
+            points[among], there[among], np.eye(3), None, reprojectionError=float(np.median(max_error)),
+            iterationsCount=300, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP,
+        )  # fmt: skip
+        if not found:
+            break
+        pose = Rigid3.from_rotvec(rotvec.ravel(), translation.ravel())
+        in_other = pose.apply(points)
+        near = np.linalg.norm(in_other[:, :2] / in_other[:, 2:] - there, axis=1) <= max_error
+        near &= among & (in_other[:, 2] > 0)
+        if near.sum() < least:
+            break
+        best = pose, near
+        if near.sum() < 0.5 * among.sum():
+            break
+    return best
+
+
+def _matches(
+    tracks: Tracks, priors: DepthPriors, camera: Camera, frame: int, other: int, options: MovingBodiesOptions
+) -> _Matches:
+    here, there = tracks.in_frame(frame), tracks.in_frame(other)
+    _, i, j = np.intersect1d(tracks.track[here], tracks.track[there], return_indices=True)
+    known = np.isfinite(priors.depth[here[i]])
+    here, there = here[i][known], there[j][known]
+    focal = float(camera.at(frame).focal_length[0])
+    way = np.linalg.norm(tracks.xy[there] - tracks.xy[here], axis=1)
+    max_error = options.max_error_px * camera.width / 1920 + options.slack * way
+    return _Matches(
+        tracks.track[here], tracks.xy[here], camera.at(frame).cam_from_img(tracks.xy[here]),
+        camera.at(other).cam_from_img(tracks.xy[there]), priors.depth[here],
+        max_error / focal,
+    )  # fmt: skip
+
+
+def _refined(
+    tracks: Tracks, priors: DepthPriors, camera: Camera, frames: tuple[int, int], matches: _Matches, pose: Rigid3,
+    group: np.ndarray, options: MovingBodiesOptions,
+) -> Rigid3:  # fmt: skip
+    """The pose adjusted together with the depths of its group."""
+    at = _error(matches, pose, options)[1]
+    points = dict(zip(matches.track[group], lift(matches.here[group], at[group]), strict=True))
+    scene = two_views(tracks, camera, *frames, pose, points)
+    sigma_px = 0.5 * float(np.median(matches.max_error)) * float(camera.at(frames[0]).focal_length[0])
+    settings = BundleAdjustmentOptions(
+        reproj_sigma_px=sigma_px, max_iterations=20, cost_tolerance=1e-3, estimate_sigma=False
+    )
+    cams = adjust(scene, priors, settings)[0].cams_from_world
+    return cams[frames[1]] @ cams[frames[0]].inverse()
+
+
+def _error(matches: _Matches, pose: Rigid3, options: MovingBodiesOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Errors (n,) of matches on the plane z = 1 at the best depths (n,) that the prior leaves open, and these."""
+    turned = lift(matches.here, np.ones(len(matches.depth))) @ pose.rotation.T
+    # linear in disparity but for the division by z: seen at turned + disparity * translation
+    across = turned[:, :2] - matches.there * turned[:, 2:]
+    along = pose.translation[:2] - matches.there * pose.translation[2]
+    best = -(across * along).sum(1) / np.maximum((along**2).sum(1), 1e-300)
+    disparity = np.clip(best, 1 / (options.depth_factor * matches.depth), options.depth_factor / matches.depth)
+    z = turned[:, 2] + disparity * pose.translation[2]
+    error = np.linalg.norm(across + disparity[:, None] * along, axis=1) / np.maximum(z, 1e-9)
+    return np.where(z > 0, error, np.inf), 1 / disparity
+
+
+def _likeness_to_a_set(group: np.ndarray, found: _TwoMotions, camera: Camera) -> float:
+    """How far, how spread out and how many: log of depth and of occupied cells count double."""
+    cell = np.clip(found.xy[group] * [6, 4] // [camera.width, camera.height], 0, [5, 3]).astype(int)
+    cells = len(np.unique(cell[:, 1] * 6 + cell[:, 0]))
+    return float(2 * np.log(np.median(found.depth[group])) + 2 * np.log(cells) + np.log(group.sum()))
