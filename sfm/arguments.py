@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from sfm.geometry.camera import Camera
 from sfm.initialize import InitializeOptions
 from sfm.lens_metadata import focal_length_35mm, fov_deg_of
 from sfm.masks import MaskOptions
+from sfm.motion import MotionOptions
 from sfm.pipeline import Options
 from sfm.prior_weight import PriorWeightOptions
 from sfm.scene import DepthPriors
@@ -175,6 +176,7 @@ def options(
     pixel_aspect: float = 1.0,
     masks: MaskOptions = READ_AS_DRAWN,
     max_bridge: int = 12,
+    motion: Literal["auto", "static", "nodal", "free"] = "auto",
 ) -> Options:
     """Options of every stage."""
     if depth_weight is not None and not 0 <= depth_weight < 1e9:
@@ -186,6 +188,7 @@ def options(
         prior_weight=PriorWeightOptions(weight=depth_weight),
         refine_focal=refine_focal,
         pixel_aspect=pixel_aspect,
+        motion=MotionOptions(asked=motion),
         max_bridge=max_bridge,
     )
 

@@ -67,6 +67,15 @@ class ColorBy(StrEnum):
     support = "support"
 
 
+class Kind(StrEnum):
+    """What the camera may have done."""
+
+    auto = "auto"
+    static = "static"
+    nodal = "nodal"
+    free = "free"
+
+
 class Gate(StrEnum):
     """The verdict that `reconstruct` must reach."""
 
@@ -197,6 +206,9 @@ def reconstruct(
     ] = 12,
     max_tracks: Annotated[int | None, _option(TRACKS, "At a time. Default: 2000.", min=8, metavar="N")] = None,
     tracks: Annotated[Path | None, _option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,
+    motion: Annotated[
+        Kind, _option(RUN, "What the camera did, where you know better: stood still, only turned, moved.")
+    ] = Kind.auto,
     seed: Annotated[int, _option(RUN, "The same seed gives the same result.", min=0)] = 0,
     force: Annotated[bool, _option(RUN, "Replace an older result, once the new one is done.", "--force")] = False,
     fail_below: Annotated[Gate | None, _option(RUN, "Exit with 5 on a worse verdict; the result is kept.")] = None,

@@ -44,7 +44,7 @@ class MotionOptions:
     max_frames: int = 16  # frames, evenly spaced, on which models are compared
     max_points: int = 500  # points, evenly spread, on which models are compared
     iterations: int = 20
-    min_zoom: float = 0.01  # change of log focal length; what is less passes for the errors of a lens
+    min_zoom: float = 0.03  # change of log focal length; less is what a lens does that is focused
     min_focal_change: float = 0.02  # relative; tracks that prefer a focal length nearer than this do not mind
     large_parallax_deg: float = 5.0  # median angle over the tracks
     large_path: float = 0.15  # extent of the camera's path over the median depth

@@ -18,6 +18,7 @@ from sfm.geometry.relative_pose import lift
 from sfm.geometry.transform import Rigid3
 from sfm.initialize import two_views
 from sfm.scene import DepthPriors, Tracks
+from sfm.zoom import zoom_curve
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class MovingBodiesOptions:
     max_unexplained: float = 0.35  # part of the matches that neither motion explains
     reaches: tuple[float, ...] = (20.0, 10.0, 5.0, 2.0)  # times that error, at which lifted points belong together
     depth_factor: float = 3.0  # how far off the prior may be, either way
-    pairs: int = 12  # frame pairs tried
+    min_zoom: float = 0.03  # change of log focal length in the flow
 
 
 def moving_tracks(
@@ -41,12 +42,32 @@ def moving_tracks(
 ) -> np.ndarray:
     """The tracks on a body that moves otherwise than the set, (tracks,) bool; none where there is no such body.
 
-    tracks, camera: free of distortion, or with so little that a few px do not matter. Limit: one body; tracks that are
-    seen in neither of the frames compared are not told.
+    A body must be one whatever the depth: seen with the prior and as if all were equally deep; and whatever the lens,
+    with a zoom too where the flow shows one. tracks, camera: free of distortion, or with so little that a few px do not
+    matter. Limit: one body; tracks that are seen in none of the pairs of frames compared are not told.
     """
-    found = sorted(_pairs(tracks, priors, camera, options), key=lambda pair: -pair.contrast)
+    found, _ = _two_groups(tracks, priors, camera, options)
+    doubts = [(DepthPriors.constant(tracks), camera)]
+    if found.any() and not camera.batch and np.ptp(curve := zoom_curve(tracks, priors, camera)) > options.min_zoom:
+        doubts.append((priors, camera.with_focal_length(camera.focal_length * np.exp(curve)[:, None])))
+    for depth, lens in doubts:
+        # which of the two is the set may look otherwise there
+        if (
+            found.any()
+            and max((found & group).sum() for group in _two_groups(tracks, depth, lens, options)) < 0.5 * found.sum()
+        ):
+            return np.zeros(tracks.num_tracks, bool)
+    if found.any():
+        logger.info("%d tracks move otherwise than the set", found.sum())
+    return found
+
+
+def _two_groups(
+    tracks: Tracks, priors: DepthPriors, camera: Camera, options: MovingBodiesOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tracks of the body and tracks of the set, (tracks,) bool each, both empty where all move alike."""
     body, rest = np.zeros(tracks.num_tracks, bool), np.zeros(tracks.num_tracks, bool)
-    for pair in found:
+    for pair in sorted(_pairs(tracks, priors, camera, options), key=lambda pair: -pair.contrast):
         groups = [pair.track[group] for group in (pair.first, pair.second)]
         if body.any():  # as the pairs before it have it
             known = [int(body[group].sum()) - int(rest[group].sum()) for group in groups]
@@ -55,9 +76,7 @@ def moving_tracks(
         moves = int(np.argmax(known))
         if known[moves] > known[1 - moves]:
             body[groups[moves]], rest[groups[1 - moves]] = True, True
-    if body.any():
-        logger.info("%d tracks move otherwise than the set, seen in %d pairs of frames", body.sum(), len(found))
-    return body & ~rest
+    return body & ~rest, rest & ~body
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -154,6 +154,7 @@ def describe(
         },
         "parallax_deg": report.motion.parallax_deg,
         "motion_bic": report.motion.criterion,
+        "unseen_path": report.motion.unseen_path,
         "moving_tracks": report.moving_tracks,
         "depth_sigma": reconstruction.depth_sigma if report.prior_given else None,
         "depth_prior": {"given": report.prior_given, **asdict(weight)},

@@ -1,0 +1,105 @@
+"""An unknown lens: what the tracks tell of it, and how well they know it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from solved import solve
+
+from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, adjust, uncertainty
+from sfm.calibration import CalibrationOptions, calibrate
+from sfm.motion import Motion, MotionEvidence
+from sfm.outliers import TrackingNoise
+from sfm.pipeline import Options, reconstruct
+from sfm.scene import DepthPriors
+from sfm.synthetic import make_shot
+from sfm.video import Video
+
+UNKNOWN = LensUnknowns(focal=True, focal_prior_px=2000.0, radial=1)
+
+
+def _calibrated(shot, rng, motion=Motion.LARGE_PARALLAX, lens=UNKNOWN):
+    scene, _ = solve(shot, rng)
+    camera = shot.camera.with_focal_length([1950.0, 1950.0])
+    scene = replace(scene, camera=replace(camera, distortion=np.zeros(0)))
+    noise = replace(TrackingNoise.unknown(scene), sigma_px=0.3, knee_px=1.5)
+    return calibrate(scene, shot.priors, noise, MotionEvidence(motion, False, {}, 8.0), lens)
+
+
+@pytest.mark.parametrize(("k1", "count"), [(0.0, 0), (-0.2, 1), (0.1, 1)])
+def test_distortion_is_found_where_there_is_some(rng, k1, count):
+    shot = make_shot(
+        "orbit", rng=rng, num_frames=12, num_tracks=200, noise_px=0.3, depth_error=0.2, distortion=(k1, 0, 0, 0)
+    )
+    scene, lens, evidence = _calibrated(shot, rng)
+    assert evidence.radial == lens.radial == count
+    assert evidence.focal_known
+    assert abs(scene.camera.focal_length[0] / shot.camera.focal_length[0] - 1) < max(3 * evidence.focal_sigma, 0.01)
+    assert len(scene.camera.distortion) == (4 if count else 0)
+    if count:
+        assert scene.camera.distortion[0] == pytest.approx(k1, rel=0.1)
+
+
+def test_a_camera_that_stands_leaves_the_guess(rng):
+    shot = make_shot("static", rng=rng, num_frames=6, num_tracks=80, noise_px=0.3)
+    scene, lens, evidence = _calibrated(shot, rng, Motion.STATIC)
+    assert not evidence.focal_known and evidence.focal_sigma == UNKNOWN.focal_sigma
+    assert not lens.focal
+    np.testing.assert_allclose(scene.camera.focal_length, 2000.0)
+
+
+def test_what_the_tracks_know_no_better_than_the_guess_stays_the_guess(rng):
+    shot = make_shot("handheld", rng=rng, num_frames=5, num_tracks=15, noise_px=3.0, path_over_depth=0.001)
+    options = CalibrationOptions(max_focal_sigma=1e-3)
+    scene, _ = solve(shot, rng)
+    noise = replace(TrackingNoise.unknown(scene), sigma_px=3.0, knee_px=10.0)
+    kind = MotionEvidence(Motion.SMALL_PARALLAX, False, {}, 0.1)
+    scene, lens, evidence = calibrate(scene, shot.priors, noise, kind, UNKNOWN, options)
+    assert not evidence.focal_known and not lens.focal
+    np.testing.assert_allclose(scene.camera.focal_length, 2000.0)
+
+
+def test_a_given_lens_is_left_alone(rng):
+    shot = make_shot("orbit", rng=rng, num_frames=6, num_tracks=80, noise_px=0.3)
+    scene, lens, evidence = _calibrated(shot, rng, lens=LensUnknowns())
+    assert not evidence.refined and not lens.focal
+    np.testing.assert_allclose(scene.camera.focal_length, 1950.0)
+
+
+@pytest.mark.parametrize("motion", ["orbit", "pan"])
+def test_sigmas_are_what_repeated_noise_shows(motion):
+    """Monte Carlo: the spread of focal length, k1 and a camera centre over draws of the noise."""
+    rng = np.random.default_rng(0)
+    truth = make_shot(motion, rng=rng, num_frames=6, num_tracks=60)
+    options = BundleAdjustmentOptions(
+        reproj_sigma_px=0.3, reproj_loss="squared", depth_loss="squared", lens=LensUnknowns(focal=True, radial=1),
+        refine_translation=motion == "orbit", max_iterations=8, estimate_sigma=False,
+    )  # fmt: skip
+    start, _ = solve(truth, rng)
+    start = replace(start, inliers=np.ones(len(truth.tracks), bool))
+    # the depth term holds scale and gauge: its own error is not drawn, so it is made to matter little
+    priors = DepthPriors(truth.priors.depth, np.full(len(truth.tracks), 1.0))
+    found, said = [], []
+    for _ in range(60):
+        noisy = replace(truth.tracks, xy=truth.tracks.xy + 0.3 * rng.standard_normal(truth.tracks.xy.shape))
+        solved, _ = adjust(replace(start, tracks=noisy), priors, options)
+        found.append([np.log(solved.camera.focal_length[0]), solved.camera.distortion[0]])
+        if len(said) < 5:
+            sigma = uncertainty(solved, priors, options)
+            said.append([sigma.focal, sigma.radial[0]])
+    ratio = np.std(found, axis=0) / np.mean(said, axis=0)
+    assert (0.7 < ratio).all() and (ratio < 1.3).all(), ratio
+
+
+@pytest.mark.parametrize("motion", ["pan", "handheld"])
+def test_an_unknown_lens_with_distortion_is_solved(motion):
+    shot = make_shot(
+        motion, rng=np.random.default_rng(5), num_frames=16, num_tracks=200, noise_px=0.3, depth_error=0.2,
+        distortion=(-0.2, 0, 0, 0),
+    )  # fmt: skip
+    video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 16)
+    solved, report, _ = reconstruct(video, shot.priors, tracks=shot.tracks, options=Options())
+    assert solved.camera.distortion[0] == pytest.approx(-0.2, rel=0.1)
+    error = abs(solved.camera.focal_length[..., 0] / shot.camera.focal_length[0] - 1)
+    assert error < 0.04 and error < 3 * report.lens.focal_sigma
+    assert solved.rms_px() < 0.6
