@@ -55,12 +55,12 @@ def judge(
     fail, review = [], []
     few = reconstruction.registered.mean() < options.min_registered_part
     (fail if few else review).extend(_not_registered(reconstruction, to_hd))
-    rms = reconstruction.rms_px() * to_hd
+    rms = reconstruction.rms_px(whitened=True) * to_hd
     if not rms <= options.review_rms_px:
         fail.append(f"RMS {rms:.2f} px (HD) is above {options.review_rms_px:g}")
     elif rms > options.pass_rms_px:
         review.append(f"RMS {rms:.2f} px (HD) is above {options.pass_rms_px:g}")
-    worst = np.nanmax(reconstruction.frame_rms_px()) * to_hd
+    worst = np.nanmax(reconstruction.frame_rms_px(whitened=True)) * to_hd
     if worst > options.max_frame_rms_px:
         review.append(f"the worst frame has RMS {worst:.2f} px (HD)")
     tracks, cells = _coverage(reconstruction)
