@@ -32,8 +32,8 @@ class Tracks:
     track (observations,) int: its track index, 0 .. num_tracks - 1;
     xy (observations, 2): where it is seen, px of the full-resolution plate, top-left corner (0, 0);
     colors (tracks, 3) uint8: RGB at the first sighting, grey when not known;
-    whitening (tracks, 2, 2): takes errors of a track, px, to such as are equally likely in every direction; empty where
-    nothing is known of that, as of tracks of your own.
+    whitening (tracks, 2, 2): takes errors of a track, px, to such as are equally likely in every direction, those in
+    its best direction as they are; empty where nothing is known of that, as of tracks of your own.
 
     Observations are sorted by (track, frame) on construction; a track is seen at most once a frame.
     """
