@@ -222,7 +222,7 @@ class _Mapper:
         limit = max(6 * self.noise.knee_px, self.options.register_error_px)
         candidate = replace(scene, points=np.where(wanted[:, None], points, scene.points))
         inliers = scene.inliers.copy()
-        inliers[rows] = candidate.whitened_errors(rows) <= limit  # not of NaN: no point, or behind the camera
+        inliers[rows] = candidate.reprojection_errors(rows) <= limit  # not of NaN: no point, or behind the camera
         self.scene = drop_weak(replace(candidate, inliers=inliers), self.options.outliers.min_inliers)
 
     def _lift(self, rows: np.ndarray) -> np.ndarray:
@@ -264,7 +264,7 @@ class _Mapper:
     def _mean_error(self, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Mean reprojection error of each track's rows at other points, (tracks,) px; infinite where undefined."""
         track, count = self.scene.tracks.track[rows], self.scene.tracks.num_tracks
-        errors = replace(self.scene, points=points).whitened_errors(rows)
+        errors = replace(self.scene, points=points).reprojection_errors(rows)
         total = np.bincount(track, np.nan_to_num(errors, nan=np.inf), count)
         seen = np.bincount(track, minlength=count)
         return np.where(seen > 0, total / np.maximum(seen, 1), np.inf)
