@@ -24,7 +24,7 @@ class OutlierOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackingNoise:
-    """How far tracked positions are off, measured on the shot itself.
+    """How far tracked positions are off, measured on the shot itself, where tracks say so by direction (whitened).
 
     sigma_px: standard deviation of a coordinate of the ordinary observation; knee_px: error beyond which an observation
     counts less and less, and twice that makes it an outlier; track_weight (tracks,): what a track is worth beside an
