@@ -198,7 +198,7 @@ def summarize(console: Console, solve: dict[str, Any], folder: str) -> None:
     console.print(f"\n{'':<13}".join(solve["reasons"]))
     for name, text in (
         ("frames", _frames(solve)),
-        ("error", f"{solve['rms_px']:.3f} px RMS, {_hd(solve):.2f} px on an HD plate"),
+        ("error", _error(solve)),
         ("motion", _motion(solve)),
         ("lens", _lens(solve)),
         ("depth prior", _prior(solve)),
@@ -229,8 +229,11 @@ def _ranges(numbers: list[int]) -> str:
     return frame_ranges(numbers)
 
 
-def _hd(solve: dict[str, Any]) -> float:
-    return solve["rms_px"] * 1920 / solve["camera"]["width"]
+def _error(solve: dict[str, Any]) -> str:
+    whitened, plain = solve["whitened_rms_px"], solve["rms_px"]
+    hd = whitened * 1920 / solve["camera"]["width"]
+    along = "" if whitened == plain else f"; {plain:.3f} px with tracks' sliding along edges"
+    return f"{whitened:.3f} px RMS, {hd:.2f} px on an HD plate{along}"
 
 
 def _motion(solve: dict[str, Any]) -> str:

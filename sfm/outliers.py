@@ -24,7 +24,7 @@ class OutlierOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackingNoise:
-    """How far tracked positions are off, measured on the shot itself.
+    """How far tracked positions are off, measured on the shot itself, where tracks say so by direction (whitened).
 
     sigma_px: standard deviation of a coordinate of the ordinary observation; knee_px: error beyond which an observation
     counts less and less, and twice that makes it an outlier; track_weight (tracks,): what a track is worth beside an
@@ -47,7 +47,7 @@ class TrackingNoise:
         The knee is where `wrong_part` of the errors lie beyond, within 3 to 5 sigma: with few tracks, all checked by a
         person, none can be spared for being less precise than the best. relief (observations,) as in `DepthPriors`.
         """
-        errors, track, count = scene.reprojection_errors(), scene.tracks.track, scene.tracks.num_tracks
+        errors, track, count = scene.whitened_errors(), scene.tracks.track, scene.tracks.num_tracks
         known = np.isfinite(errors)
         # the median length of a 2D Gaussian error is 1.1774 sigma
         sigma = max(float(np.median(errors[known])) / 1.1774, 0.02)
@@ -64,7 +64,7 @@ class TrackingNoise:
 
     def agrees(self, scene: Reconstruction) -> np.ndarray:
         """Whether each observation has a point and errs by no more than twice the knee, (observations,) bool."""
-        return scene.reprojection_errors() <= 2 * self.knee_px  # not NaN
+        return scene.whitened_errors() <= 2 * self.knee_px  # not NaN
 
     def adjustment(self, **others) -> BundleAdjustmentOptions:
         """Options of an adjustment that believes in this noise."""

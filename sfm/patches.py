@@ -14,8 +14,10 @@ from sfm.threads import in_threads
 
 _MAX_ITERATIONS = 4
 _CONVERGED_PX = 0.02
-_PER_TRACK = ("template", "descent", "inverse_hessian", "halves", "affine")
+_PER_TRACK = ("template", "descent", "inverse_hessian", "halves", "affine", "whitening")
 _PART = 256  # patches matched together: a part stays in the cache
+_NOISE_RATIO = 170.0  # grey levels by which a pixel looks different later, over the px by which any match is off
+_MIN_PRECISION = 0.05  # along a straight edge, beside across it
 
 
 @dataclass(slots=True, eq=False)
@@ -24,7 +26,8 @@ class Patches:
 
     template (n, p) of zero mean and unit norm; descent (n, 6, p) steepest-descent images, orthogonal to brightness
     changes; inverse_hessian (n, 6, 6); halves (n, 4, 2, 2) takes what is left of a match along the first two descent
-    images to the shifts its left, right, upper and lower half ask for; affine (n, 2, 2) current warp.
+    images to the shifts its left, right, upper and lower half ask for; affine (n, 2, 2) current warp; whitening
+    (n, 2, 2) as in `Tracks`.
     """
 
     radius: int
@@ -33,6 +36,7 @@ class Patches:
     inverse_hessian: np.ndarray
     halves: np.ndarray
     affine: np.ndarray
+    whitening: np.ndarray
 
     def __len__(self) -> int:
         return len(self.template)
@@ -44,7 +48,7 @@ class Patches:
     def empty(cls, radius: int) -> "Patches":
         """No patch yet."""
         p = (2 * radius + 1) ** 2
-        zeros = (np.zeros((0, *shape), np.float32) for shape in ((p,), (6, p), (6, 6), (4, 2, 2), (2, 2)))
+        zeros = (np.zeros((0, *shape), np.float32) for shape in ((p,), (6, p), (6, 6), (4, 2, 2), (2, 2), (2, 2)))
         return cls(radius, *zeros)
 
     def joined(self, *others: "Patches") -> "Patches":
@@ -88,7 +92,7 @@ class Patches:
         inverse = np.linalg.inv(hessian).astype(np.float32)
         affine = np.broadcast_to(np.eye(2, dtype=np.float32), (len(xy), 2, 2)).copy()
         halves = _half_shifts(descent[:, :2], _half_masks(radius))
-        return cls(radius, template, descent, inverse, halves, affine)
+        return cls(radius, template, descent, inverse, halves, affine, _whitening(np.stack([gx, gy], axis=1)))
 
     def refine(
         self, image: np.ndarray, xy: np.ndarray, active: np.ndarray
@@ -142,6 +146,18 @@ class Patches:
         shifts = np.einsum("nhab,nbh->nha", self.halves, moments)
         split = np.linalg.norm(shifts[:, ::2] - shifts[:, 1::2], axis=2).max(1)
         return xy, affine, correlation, split
+
+
+def _whitening(gradient: np.ndarray) -> np.ndarray:
+    """How precise a match is along the two axes of its structure tensor, the better one 1, from gradients (n, 2, p).
+
+    The variance along an axis is that of the brightness over the eigenvalue, and a floor common to both (Kanazawa and
+    Kanatani 2001 ask when the first part may be left out: along a straight edge it is nearly all there is).
+    """
+    information, axes = np.linalg.eigh((gradient @ gradient.transpose(0, 2, 1)).astype(float))
+    variance = 1 + _NOISE_RATIO**2 / np.maximum(information, 1e-3)
+    precision = np.maximum(np.sqrt(variance[:, 1:] / variance), _MIN_PRECISION)
+    return ((axes * precision[:, None]) @ axes.transpose(0, 2, 1)).astype(np.float32)
 
 
 def _parts(count: int) -> list[slice]:

@@ -31,7 +31,9 @@ class Tracks:
     frame (observations,) int: frame index of each observation, 0 .. num_frames - 1;
     track (observations,) int: its track index, 0 .. num_tracks - 1;
     xy (observations, 2): where it is seen, px of the full-resolution plate, top-left corner (0, 0);
-    colors (tracks, 3) uint8: RGB at the first sighting, grey when not known.
+    colors (tracks, 3) uint8: RGB at the first sighting, grey when not known;
+    whitening (tracks, 2, 2): takes errors of a track, px, to such as are equally likely in every direction, those in
+    its best direction as they are; empty where nothing is known of that, as of tracks of your own.
 
     Observations are sorted by (track, frame) on construction; a track is seen at most once a frame.
     """
@@ -42,6 +44,7 @@ class Tracks:
     num_frames: int
     num_tracks: int
     colors: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 2)))
 
     def __post_init__(self):
         frame = frozen_array("frame", self.frame, (None,), np.int32)
@@ -63,6 +66,8 @@ class Tracks:
         object.__setattr__(self, "track", track)
         object.__setattr__(self, "xy", xy)
         object.__setattr__(self, "colors", frozen_array("colors", colors, (self.num_tracks, 3), np.uint8))
+        known = self.num_tracks if len(self.whitening) else 0
+        object.__setattr__(self, "whitening", frozen_array("whitening", self.whitening, (known, 2, 2)))
 
     def __len__(self) -> int:
         """Number of observations."""
@@ -98,6 +103,12 @@ class Tracks:
     def select(self, keep: np.ndarray) -> "Tracks":
         """The same tracks with only the observations where keep (observations,) is true; indices stay."""
         return replace(self, frame=self.frame[keep], track=self.track[keep], xy=self.xy[keep])
+
+    def whitened(self, errors: np.ndarray, rows: Rows = slice(None)) -> np.ndarray:
+        """Errors (n, 2) px of these observations as `whitening` takes them; as they are without one."""
+        if not len(self.whitening):
+            return errors
+        return np.einsum("nab,nb->na", self.whitening[self.track[rows]], errors)
 
     def undistorted(self, camera: Camera) -> "Tracks":
         """The tracks as the ideal pinhole `camera.without_distortion()` sees them."""
@@ -272,9 +283,14 @@ class Reconstruction:
         """Distance of each observation from its point's projection, (observations,) px; NaN where undefined."""
         return np.linalg.norm(self.reprojections(rows) - self.tracks.xy[rows], axis=1)
 
-    def rms_px(self) -> float:
-        """Root mean square reprojection error of the inliers, px; NaN without any."""
-        errors = self.reprojection_errors(np.flatnonzero(self.inliers))
+    def whitened_errors(self, rows: Rows = slice(None)) -> np.ndarray:
+        """`reprojection_errors` that count no more, along an edge a track can slide on, than it knows of that."""
+        return np.linalg.norm(self.tracks.whitened(self.reprojections(rows) - self.tracks.xy[rows], rows), axis=1)
+
+    def rms_px(self, whitened: bool = False) -> float:
+        """Root mean square reprojection error of the inliers, px; NaN without any. whitened: of `whitened_errors`."""
+        rows = np.flatnonzero(self.inliers)
+        errors = self.whitened_errors(rows) if whitened else self.reprojection_errors(rows)
         return float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan")
 
     def inlier_part(self) -> np.ndarray:
@@ -283,18 +299,19 @@ class Reconstruction:
         agree = np.bincount(self.tracks.frame[self.inliers], minlength=self.tracks.num_frames)
         return np.where(seen > 0, agree / np.maximum(seen, 1), np.nan)
 
-    def frame_rms_px(self) -> np.ndarray:
-        """Root mean square reprojection error of each frame's inliers, (frames,) px; NaN without any."""
-        return self._rms_px(self.tracks.frame, self.tracks.num_frames)
+    def frame_rms_px(self, whitened: bool = False) -> np.ndarray:
+        """`rms_px` of each frame, (frames,); NaN without inliers."""
+        return self._rms_px(self.tracks.frame, self.tracks.num_frames, whitened)
 
     def track_rms_px(self) -> np.ndarray:
         """Root mean square reprojection error of each track's inliers, (tracks,) px; NaN without any."""
         return self._rms_px(self.tracks.track, self.tracks.num_tracks)
 
-    def _rms_px(self, group: np.ndarray, count: int) -> np.ndarray:
+    def _rms_px(self, group: np.ndarray, count: int, whitened: bool = False) -> np.ndarray:
         rows = np.flatnonzero(self.inliers)
         size = np.bincount(group[rows], minlength=count)
-        total = np.bincount(group[rows], self.reprojection_errors(rows) ** 2, count)
+        errors = self.whitened_errors(rows) if whitened else self.reprojection_errors(rows)
+        total = np.bincount(group[rows], errors**2, count)
         return np.sqrt(np.divide(total, size, out=np.full(count, np.nan), where=size > 0))
 
     def parallax_deg(self) -> np.ndarray:
@@ -348,6 +365,7 @@ class Reconstruction:
             "track_index": self.tracks.track,
             "track_xy": self.tracks.xy,
             "track_colors": self.tracks.colors,
+            "track_whitening": self.tracks.whitening,
         }
         for name in (*_ARRAYS, *_LATER, "depth_sigma", "readout"):
             arrays[name] = getattr(self, name)
@@ -366,10 +384,11 @@ class Reconstruction:
             lens = {k: arrays[k] for k in ("focal_length", "principal_point", "distortion")}
             frame, track, xy = (arrays[f"track_{name}"] for name in ("frame", "index", "xy"))
             frames, count = len(arrays["registered"]), len(arrays["points"])
+            whitening = arrays.get("track_whitening", np.zeros((0, 2, 2)))
             return cls(
                 camera=Camera(**lens, width=width, height=height),
                 cams_from_world=Rigid3.from_matrix(arrays["cams_from_world"]),
-                tracks=Tracks(frame, track, xy, frames, count, arrays["track_colors"]),
+                tracks=Tracks(frame, track, xy, frames, count, arrays["track_colors"], whitening),
                 depth_sigma=float(arrays["depth_sigma"]),
                 readout=float(arrays.get("readout", 0.0)),
                 **{k: arrays[k] for k in _ARRAYS},

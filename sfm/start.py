@@ -143,5 +143,5 @@ def _unexplained(scene: Reconstruction, frames: np.ndarray, noise: TrackingNoise
     """Robust cost of all observations in some frames, those without a point as bad as the worst."""
     rows = np.flatnonzero(frames[scene.tracks.frame])
     worst = 10 * noise.knee_px
-    errors = np.minimum(np.nan_to_num(scene.reprojection_errors(rows), nan=worst), worst)
+    errors = np.minimum(np.nan_to_num(scene.whitened_errors(rows), nan=worst), worst)
     return float(0.5 * (noise.knee_px / noise.sigma_px) ** 2 * np.log1p((errors / noise.knee_px) ** 2).sum())

@@ -8,6 +8,7 @@ negative or infinite is unknown.
 import csv
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -87,7 +88,7 @@ def align_tracks(tracks: Tracks, frame_numbers: np.ndarray, plate_numbers: np.nd
         logger.warning(f"{np.count_nonzero(~keep)} of {len(keep)} observations are in frames the clip does not have")
     frame = np.searchsorted(plate_numbers, number[keep])
     return (
-        Tracks(frame, tracks.track[keep], tracks.xy[keep], len(plate_numbers), tracks.num_tracks, tracks.colors),
+        replace(tracks.select(keep), frame=frame, num_frames=len(plate_numbers)),
         keep,
     )
 

@@ -64,7 +64,8 @@ class _Recorder:
     track: list[np.ndarray] = field(default_factory=list)
     xy: list[np.ndarray] = field(default_factory=list)
     split: list[np.ndarray] = field(default_factory=list)
-    colors: list[np.ndarray] = field(default_factory=list)
+    colors: list[np.ndarray] = field(default_factory=list)  # of each track, like whitening
+    whitening: list[np.ndarray] = field(default_factory=list)
 
     def add(self, frame: int, track: np.ndarray, xy: np.ndarray, split: np.ndarray) -> None:
         self.frame.append(np.full(len(track), frame))
@@ -264,6 +265,7 @@ class _Tracker:
         self.recorder.add(index, ids, full, np.zeros(len(ids)))
         column, row = np.minimum(full, np.array(image.shape[1::-1]) - 0.5).astype(int).T
         self.recorder.colors.append(image[row, column])
+        self.recorder.whitening.append(patches.whitening)
 
     def _keep(self, keep: np.ndarray) -> None:
         self.lost.lose(self.ids[~keep], self.patches[~keep])
@@ -285,7 +287,7 @@ class _Tracker:
             )
         recorded = (self.recorder.frame, self.recorder.track, self.recorder.xy, self.recorder.split)
         frame, track, xy, split = (np.concatenate(values) for values in recorded)
-        colors = np.concatenate(self.recorder.colors)
+        colors, whitening = (np.concatenate(values) for values in (self.recorder.colors, self.recorder.whitening))
         length = np.bincount(track, minlength=self.count)
         min_length = min(self.options.min_length, len(self.video))
         long_enough = length >= min_length
@@ -299,4 +301,12 @@ class _Tracker:
         good = long_enough & (split <= max(self.options.max_split, 1.5 * float(np.median(split[long_enough]))))
         keep = good[track]
         renumber = np.cumsum(good) - 1
-        return Tracks(frame[keep], renumber[track[keep]], xy[keep], len(self.video), int(good.sum()), colors[good])
+        return Tracks(
+            frame[keep],
+            renumber[track[keep]],
+            xy[keep],
+            len(self.video),
+            int(good.sum()),
+            colors[good],
+            whitening[good],
+        )

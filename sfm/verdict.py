@@ -1,7 +1,7 @@
 """PASS, REVIEW or FAIL, with the reasons in words. A small reprojection error alone is never enough.
 
 Thresholds after the customs of matchmovers (Fusion's manual, ScreenSkills' standard for matchmove artists), in px of an
-HD frame, 1920 wide.
+HD frame, 1920 wide. Errors are whitened: a track that slides along a straight edge does no harm.
 """
 
 from dataclasses import dataclass
@@ -55,12 +55,12 @@ def judge(
     fail, review = [], []
     few = reconstruction.registered.mean() < options.min_registered_part
     (fail if few else review).extend(_not_registered(reconstruction, to_hd))
-    rms = reconstruction.rms_px() * to_hd
+    rms = reconstruction.rms_px(whitened=True) * to_hd
     if not rms <= options.review_rms_px:
         fail.append(f"RMS {rms:.2f} px (HD) is above {options.review_rms_px:g}")
     elif rms > options.pass_rms_px:
         review.append(f"RMS {rms:.2f} px (HD) is above {options.pass_rms_px:g}")
-    worst = np.nanmax(reconstruction.frame_rms_px()) * to_hd
+    worst = np.nanmax(reconstruction.frame_rms_px(whitened=True)) * to_hd
     if worst > options.max_frame_rms_px:
         review.append(f"the worst frame has RMS {worst:.2f} px (HD)")
     tracks, cells = _coverage(reconstruction)

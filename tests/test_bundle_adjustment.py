@@ -94,6 +94,8 @@ LAYOUTS = [
     {"track_weight": True, "lens": LensUnknowns(focal=True), "depth_weight": 0.0},
     {"refine_translation": False, "lens": LensUnknowns(zoom=True)},
     {"refine_cameras": False},
+    {"whitening": True, "lens": LensUnknowns(focal=True, zoom=True)},
+    {"whitening": True, "lens": LensUnknowns(focal=True, radial=2)},
 ]
 
 
@@ -123,10 +125,19 @@ def _somewhere(rng, layout: dict, loss: str, unknown: float) -> tuple[ShotProble
     layout = dict(layout)
     if layout.pop("track_weight", False):
         layout["track_weight"] = rng.uniform(0.1, 1, 14)
+    if layout.pop("whitening", False):
+        shot = replace(shot, tracks=replace(shot.tracks, whitening=_whitening(rng, 14)[1]))
     options = BundleAdjustmentOptions(reproj_sigma_px=0.7, reproj_loss=loss, depth_loss=loss, **layout)
     problem = ShotProblem(_near(shot, rng), priors, options)
     x = problem.start()
     return problem, x + 0.05 * rng.standard_normal(len(x))
+
+
+def _whitening(rng, tracks: int, precision: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """A random direction (tracks, 2) in which each track is less precise, and the matrices that say so."""
+    angle = rng.uniform(0, np.pi, tracks)
+    weak = np.column_stack([np.cos(angle), np.sin(angle)])
+    return weak, np.eye(2) - (1 - precision) * weak[:, :, None] * weak[:, None]
 
 
 def _jacobian_is_right(problem: ShotProblem, x: np.ndarray) -> None:
@@ -242,6 +253,41 @@ def test_noisy_data_bring_back_nearly_the_truth(rng):
     good = replace(solved, inliers=~shot.outliers)
     assert 0.5 < good.rms_px() < 0.8, "noise of 0.5 px in x and y is 0.71 px of distance"
     assert report.reprojection_cost < report.cost < report.initial_cost
+
+
+def test_tracks_that_slide_along_edges(rng):
+    """Noise of 0.2 px across and 2 px along a direction of each track's own: to know it is worth a lot."""
+    shot = make_shot("orbit", rng=rng, num_frames=10, num_tracks=150, path_over_depth=0.2)
+    weak, whitening = _whitening(rng, 150)
+    noise = 0.2 * np.linalg.solve(whitening[shot.tracks.track], rng.standard_normal((len(shot.tracks), 2, 1)))[..., 0]
+    blind = replace(shot, tracks=replace(shot.tracks, xy=shot.tracks.xy + noise))
+    told = replace(blind, tracks=replace(blind.tracks, whitening=whitening))
+    options = BundleAdjustmentOptions(depth_weight=0.0)
+    near = _near(shot, rng)
+    scenes = [adjust(replace(near, tracks=one.tracks), None, options)[0] for one in (blind, told)]
+    turned = [
+        rotation_angle(scene.cams_from_world.rotation @ shot.cams_from_world.rotation.transpose(0, 2, 1))
+        for scene in scenes
+    ]
+    assert np.median(turned[1][1:]) < 0.4 * np.median(turned[0][1:])
+    # sqrt(2) * 0.2 px less what the parameters take; hypot(0.2, 2) px
+    assert 0.2 < scenes[1].rms_px(whitened=True) < 0.28
+    assert 1.8 < scenes[1].rms_px() < 2.1
+    along = np.abs(np.einsum("na,na->n", scenes[1].reprojections() - told.tracks.xy, weak[told.tracks.track]))
+    np.testing.assert_array_less(0.1 * along, scenes[1].whitened_errors() + 1e-9)
+    # and so is how well points are known: 2 px are no longer taken for 0.2
+    known, alike = (np.nanmedian(scene.point_sigma) for scene in (scenes[1], scenes[0]))
+    assert known > 1.2 * alike
+
+
+def test_whitening_that_says_nothing_changes_nothing(rng):
+    shot = make_shot("handheld", rng=rng, num_frames=6, num_tracks=60, noise_px=0.5)
+    near = _near(shot, rng)
+    same = replace(near, tracks=replace(near.tracks, whitening=np.broadcast_to(np.eye(2), (60, 2, 2))))
+    options = BundleAdjustmentOptions()
+    without, one = (adjust(scene, shot.priors, options)[0] for scene in (near, same))
+    np.testing.assert_allclose(one.points, without.points, rtol=1e-6)
+    assert one.rms_px(whitened=True) == one.rms_px()
 
 
 def test_the_report_speaks_of_the_result(rng):

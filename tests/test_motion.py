@@ -100,6 +100,20 @@ def test_what_keeps_a_solve_from_passing(rng, case, expected, reason):
     assert any(reason in text for text in reasons), reasons
 
 
+def test_sliding_along_edges_is_no_failure(rng):
+    """2 px of noise along x, 0.2 px along y: bad if nothing says so, and good if the tracks do."""
+    shot = make_shot("orbit", rng=rng, **SMALL)
+    tracks = replace(shot.tracks, xy=shot.tracks.xy + [2.0, 0.2] * rng.standard_normal((len(shot.tracks), 2)))
+    scene, _ = solve(replace(shot, tracks=tracks), rng)
+    whitening = np.broadcast_to(np.diag([0.1, 1.0]), (tracks.num_tracks, 2, 2))
+    told = replace(scene, tracks=replace(tracks, whitening=whitening))
+    prior = PriorWeight(1.0, 1.0, 0.2, 30.0, GOOD)
+    verdicts = [judge(one, FREE, GIVEN, True, prior, converged=True)[0] for one in (scene, told)]
+    assert verdicts == [Verdict.FAIL, Verdict.PASS]
+    assert told.rms_px() == scene.rms_px() == pytest.approx(2.0, rel=0.1)
+    assert told.rms_px(whitened=True) == pytest.approx(0.28, rel=0.1)
+
+
 def test_frame_rms(rng):
     shot = make_shot("orbit", rng=rng, noise_px=0.2, **SMALL)
     scene, _ = solve(shot, rng, error=0.0, lost=(2,))

@@ -47,6 +47,21 @@ def test_tracks_that_cannot_be(values, message):
         Tracks(*values, 3, 2)
 
 
+def test_whitening_stays_with_its_tracks(rng):
+    shot = make_shot("orbit", rng=rng, num_frames=8, num_tracks=50, distortion=(0.1, 0.0, 0.0, 0.0))
+    whitening = rng.uniform(0, 1, (50, 2, 2))
+    tracks = replace(shot.tracks, whitening=whitening)
+    for same in (tracks.select(tracks.frame > 3), tracks.undistorted(shot.camera)):
+        np.testing.assert_array_equal(same.whitening, whitening)
+    errors = rng.standard_normal((len(tracks), 2))
+    rows = np.array([7, 3, 120])
+    by_hand = [whitening[tracks.track[row]] @ errors[row] for row in rows]
+    np.testing.assert_allclose(tracks.whitened(errors[rows], rows), by_hand)
+    assert shot.tracks.whitened(errors) is errors
+    with pytest.raises(ValueError, match="whitening"):
+        replace(tracks, whitening=whitening[:7])
+
+
 def test_arrays_are_read_only(rng):
     scene = _scene(rng)
     for array in (scene.points, scene.inliers, scene.tracks.xy, scene.cams_from_world.rotation):
@@ -74,6 +89,7 @@ def test_a_reconstruction_names_the_field_that_does_not_fit(rng):
 
 def test_save_and_load(rng, tmp_path):
     scene = replace(bridge(_scene(rng)), readout=0.4)
+    scene = replace(scene, tracks=replace(scene.tracks, whitening=rng.uniform(0, 1, (scene.tracks.num_tracks, 2, 2))))
     assert scene.bridged.any()
     scene.save(tmp_path / "scene.npz")
     loaded = Reconstruction.load(tmp_path / "scene.npz")
@@ -83,20 +99,22 @@ def test_save_and_load(rng, tmp_path):
             np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(loaded.tracks.xy, scene.tracks.xy)
     np.testing.assert_array_equal(loaded.tracks.colors, scene.tracks.colors)
+    np.testing.assert_array_equal(loaded.tracks.whitening, scene.tracks.whitening)
     np.testing.assert_array_equal(loaded.cams_from_world.as_matrix(), scene.cams_from_world.as_matrix())
     np.testing.assert_array_equal(loaded.camera.focal_length, scene.camera.focal_length)
     assert loaded.readout == scene.readout
     assert [p.name for p in tmp_path.iterdir()] == ["scene.npz"]
 
 
-def test_a_file_from_before_frames_were_bridged(rng, tmp_path):
+def test_an_old_file(rng, tmp_path):
     scene = _scene(rng)
     scene.save(tmp_path / "new.npz")
     with np.load(tmp_path / "new.npz") as data:
-        old = {name: data[name] for name in data.files if name not in ("bridged", "bridge_error_px", "readout")}
+        later = ("bridged", "bridge_error_px", "readout", "track_whitening")
+        old = {name: data[name] for name in data.files if name not in later}
     np.savez(tmp_path / "old.npz", **old)
     loaded = Reconstruction.load(tmp_path / "old.npz")
-    assert not loaded.bridged.any() and loaded.readout == 0
+    assert not loaded.bridged.any() and loaded.readout == 0 and not len(loaded.tracks.whitening)
     np.testing.assert_array_equal(loaded.has_camera, scene.registered)
 
 

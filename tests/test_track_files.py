@@ -112,12 +112,13 @@ def test_other_files(tmp_path):
 
 
 def test_align_by_plate_number(caplog):
-    tracks = Tracks([0, 1, 2, 1], [0, 0, 0, 1], [[1, 1], [2, 2], [3, 3], [4, 4]], 3, 2)
+    tracks = Tracks([0, 1, 2, 1], [0, 0, 0, 1], [[1, 1], [2, 2], [3, 3], [4, 4]], 3, 2, whitening=np.ones((2, 2, 2)))
     aligned, keep = align_tracks(tracks, [1001, 1003, 1009], [1000, 1001, 1002, 1003])
     assert aligned.num_frames == 4
     assert aligned.frame.tolist() == [1, 3, 3]
     assert aligned.track.tolist() == [0, 0, 1]
     assert keep.tolist() == [True, True, False, True]
+    assert aligned.whitening.tolist() == tracks.whitening.tolist()
     assert "1 of 4 observations" in caplog.text
     with pytest.raises(InputError, match="1001-1009, the clip has 1-48"):
         align_tracks(tracks, [1001, 1003, 1009], np.arange(1, 49))

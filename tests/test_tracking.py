@@ -453,7 +453,7 @@ def test_patches_are_forgotten_in_place(frames):
     kept[250:] = True
     order = patches.keep(kept)
     assert sorted(order) == np.flatnonzero(kept).tolist()
-    for name in ("template", "descent", "inverse_hessian", "halves", "affine"):
+    for name in ("template", "descent", "inverse_hessian", "halves", "affine", "whitening"):
         np.testing.assert_array_equal(getattr(patches, name), getattr(every, name)[order])
 
 
@@ -468,6 +468,43 @@ def test_a_patch_across_an_edge_in_depth_splits(frames, wall):
     whole = patches.refine(image, start, np.ones(len(start), bool))[3]
     assert np.median(whole) < 0.05
     assert np.median(across) > max(0.08, 3 * np.median(whole))
+
+
+def test_a_patch_knows_the_direction_it_may_slide_in():
+    """An edge at 30 degrees, a corner, and the edge with more and more texture to hold it."""
+    y, x = np.mgrid[:100, :100] - 50.0
+    along = np.array([np.cos(np.pi / 6), np.sin(np.pi / 6)])
+    across = np.array([-along[1], along[0]])
+    edge = 128 + 80 * np.tanh((x * across[0] + y * across[1]) / 2)
+    corner = 128 + 80 * np.tanh(x) * np.tanh(y)
+    for image, precision in ((edge, 0.05), (corner, 1.0)):
+        (whitening,) = Patches.cut(image.astype(np.float32), np.array([[50.0, 50.0]]), 10).whitening
+        np.testing.assert_allclose(whitening, whitening.T, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(whitening @ across), 1, atol=1e-3)
+        np.testing.assert_allclose(np.linalg.norm(whitening @ along), precision, rtol=0.05)
+    texture = np.random.default_rng(3).standard_normal((100, 100))
+    images = ((edge + contrast * texture).astype(np.float32) for contrast in (2.0, 8.0, 30.0))
+    held = [np.linalg.norm(Patches.cut(image, np.array([[50.0, 50.0]]), 10).whitening @ along) for image in images]
+    assert 0.05 < held[0] < held[1] < held[2] < 1
+
+
+def test_tracks_slide_where_they_say(wall):
+    """Stripes with a little texture: errors lie along the stripes, and whitening says so of each track."""
+    rng = np.random.default_rng(21)
+    stripes = 90 * np.sign(np.sin(np.arange(WIDTH) / 9.0))[None, :, None]
+    clip = [
+        np.clip(128 + stripes + 0.08 * (_frame(wall, 0, rng).astype(float) - 128) + 3 * rng.standard_normal(
+            (HEIGHT, WIDTH, 1)), 0, 255).astype(np.uint8)
+        for _ in range(8)
+    ]  # fmt: skip
+    tracks = track_points(_clip(clip), SMALL)
+    first = np.searchsorted(tracks.track, np.arange(tracks.num_tracks))
+    off = tracks.xy - tracks.xy[first][tracks.track]
+    white = tracks.whitened(off)
+    assert tracks.whitening.shape == (tracks.num_tracks, 2, 2)
+    later = tracks.frame > 3
+    plain_ratio, white_ratio = (np.std(v[later, 1]) / np.std(v[later, 0]) for v in (off, white))
+    assert plain_ratio > 4 and 0.3 < white_ratio < 2
 
 
 def test_the_tracker_names_what_it_keeps(frames):

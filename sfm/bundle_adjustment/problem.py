@@ -40,6 +40,7 @@ class ShotProblem:
         self.num_kept, self.num_eliminated = len(self.frames), len(self.tracks)
         self.eliminated_size = 3
         self.xy = tracks.xy[self.use].T
+        self.whitening = _columns(tracks.whitening[self.tracks]) if len(tracks.whitening) else None
         weight = np.ones(tracks.num_tracks) if options.track_weight is None else options.track_weight
         self.root_weight = np.sqrt(weight)[tracks.track[self.use]]
         self.inverse_sigma = self.root_weight / options.reproj_sigma_px
@@ -231,7 +232,7 @@ class ShotEvaluation:
 
     def _project(self, rows: slice):
         """Rotation (3, 3, n), rotated and camera points (3, n), and the reprojection of a slice: residuals and their
-        derivatives by camera point, focal length and, where there is any, radial distortion."""
+        derivatives by camera point, focal length and, where there is any, radial distortion; whitened by track."""
         problem = self.problem
         frame = problem.kept_index[rows]
         R = self.rotation.take(frame, axis=2)
@@ -243,8 +244,13 @@ class ShotEvaluation:
             focal = focal * np.exp(self.kept[frame, problem.log_zoom])
         xy = problem.xy[:, rows]
         if problem.with_radial:
-            return R, rotated, in_cam, radial_reprojection(in_cam, focal, center, xy, self.radial)
-        return R, rotated, in_cam, reprojection(in_cam, focal, center, xy)
+            projected = radial_reprojection(in_cam, focal, center, xy, self.radial)
+        else:
+            projected = reprojection(in_cam, focal, center, xy)
+        if problem.whitening is not None:
+            W = problem.whitening.take(problem.eliminated_index[rows], axis=2)
+            projected = [np.einsum("abn,b...n->a...n", W, value) for value in projected]
+        return R, rotated, in_cam, projected
 
     def _log_depth(self, in_cam: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Whitened depth residuals (n,) of a slice and their derivative by z."""
@@ -352,7 +358,7 @@ def _bends(frames: np.ndarray, sigma: float) -> csr_array:
 
 
 def _columns(matrices: np.ndarray) -> np.ndarray:
-    """(n, 3, 3) as contiguous (3, 3, n)."""
+    """(n, k, k) as contiguous (k, k, n)."""
     return np.ascontiguousarray(np.moveaxis(matrices, 0, 2))
 
 

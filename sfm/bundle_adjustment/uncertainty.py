@@ -51,7 +51,7 @@ def serial_correlation(scene: Reconstruction) -> float:
     """Successive errors of a track that carry the information of one, from their lag-one correlation."""
     tracks = scene.tracks
     use = np.flatnonzero(scene.inliers & scene.registered[tracks.frame])
-    error = scene.reprojections(use) - tracks.xy[use]
+    error = tracks.whitened(scene.reprojections(use) - tracks.xy[use], use)
     use, error = use[np.isfinite(error).all(1)], error[np.isfinite(error).all(1)]
     if not len(use):
         return 1.0
