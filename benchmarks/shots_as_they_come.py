@@ -276,10 +276,10 @@ def distortion(seeds: int) -> Row:
 # nothing to solve
 
 
-def hopeless(what: str, seed: int) -> Video:
-    """Twelve frames of noise, of next to nothing, or of two takes."""
+def hopeless(what: str, seed: int, frames: int = 12) -> Video:
+    """Noise, next to nothing, or two takes."""
     rng = np.random.default_rng(seed)
-    shape, half = (12, 180, 320, 3), 6
+    shape, half = (frames, 180, 320, 3), frames // 2
     if what == "noise only":
         return Video.from_arrays(list(rng.integers(0, 256, shape, dtype=np.uint8)))
     if what == "textureless":
