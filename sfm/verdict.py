@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from sfm.calibration import LensEvidence
 from sfm.motion import Motion, MotionEvidence
 from sfm.prior_alignment import Agreement
 from sfm.prior_weight import PriorWeight
 from sfm.scene import Reconstruction
+
+_AROUND = 5  # frames to either side that are a camera's neighbours
 
 
 class Verdict(StrEnum):
@@ -36,6 +39,14 @@ class VerdictOptions:
     min_inlier_part: float = 0.6
     min_registered_part: float = 0.5  # fewer frames FAIL
     max_focal_sigma: float = 0.02  # relative, of a focal length that was not given
+    # by how much the Bayesian information criterion must prefer the lens that was used: a zoom taken for a move, or a
+    # lens that is not the one given, bends the scene so that no residual shows it, but the other lens then fits almost
+    # as well. 2 is a bare mention (Kass and Raftery 1995); good solves keep the zoom off by 80 and more
+    min_focal_margin: float = 2.0
+    min_zoom_margin: float = 30.0
+    prior_exponents: tuple[float, float] = (0.6, 1.6)  # networks compress depth; more than this, the scene is bent
+    max_jump: float = 6.0  # a frame's acceleration over the median of its neighbours'; of smooth paths it is below 3
+    min_jump_px: float = 1.0  # of the middle depth's parallax; a smaller jump is of no account
 
 
 def judge(
@@ -73,11 +84,21 @@ def judge(
         review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
     if not converged:
         review.append("the last adjustment stopped before it converged")
+    review += _jumps(reconstruction, to_hd, options)
     review += _of_the_lens(lens, motion, reconstruction, options)
+    review += _of_the_prior(prior, options)
     review += _unknowns(motion, prior_given, prior)
     if fail:
         return Verdict.FAIL, fail + review
-    return (Verdict.REVIEW, review) if review else (Verdict.PASS, [f"RMS {rms:.2f} px (HD), every frame has a camera"])
+    if review:
+        return Verdict.REVIEW, review
+    sure = f"known to {100 * lens.focal_sigma:.1f} %" if lens.refined else "given"
+    return Verdict.PASS, [
+        f"RMS {rms:.2f} px (HD), every frame has a camera",
+        f"every frame has at least {tracks} good tracks, in at least {cells} of its 9 cells; no camera jumps",
+        f"{motion.motion.value.replace('_', ' ')}; focal length {sure}",
+        f"depth prior: {prior.agreement}" if prior_given else "no depth prior was needed",
+    ]
 
 
 def _of_the_lens(
@@ -90,7 +111,45 @@ def _of_the_lens(
         return [f"the tracks know the focal length to {100 * lens.focal_sigma:.1f} % only"]
     if np.isfinite(motion.preferred_focal_px):
         return [f"the tracks prefer a focal length of {motion.preferred_focal_px:.0f} px to the one given"]
-    return []
+    reasons = []
+    if _margin(motion, "focal") < options.min_focal_margin:
+        reasons.append("another focal length than the one given suits the tracks as well, or the lens is distorted")
+    if not motion.zoom and _margin(motion, "zoom") < options.min_zoom_margin:
+        reasons.append("a zoom suits the tracks nearly as well as the lens that does not")
+    return reasons
+
+
+def _margin(motion: MotionEvidence, change: str) -> float:
+    """How much worse the criterion is with another lens, for the kind of shot it is; infinite if nobody asked."""
+    kind = {Motion.STATIC: "static", Motion.NODAL: "nodal"}.get(motion.motion, "free")
+    criterion = motion.criterion
+    other = criterion.get(f"{kind}_{change}", np.inf)
+    return other - criterion[kind] if np.isfinite(other) else np.inf
+
+
+def _of_the_prior(prior: PriorWeight, options: VerdictOptions) -> list[str]:
+    low, high = options.prior_exponents
+    if prior.agreement is not Agreement.AGREES or low <= prior.exponent <= high:
+        return []
+    return [f"the depth prior agrees with the geometry only when raised to the power {prior.exponent:.1f}"]
+
+
+def _jumps(reconstruction: Reconstruction, to_hd: float, options: VerdictOptions) -> list[str]:
+    """Frames whose camera leaves the path of those around it: the parallax of the jump, at the middle depth."""
+    centers = reconstruction.centers_in_world
+    if len(centers) < 2 * _AROUND + 1:
+        return []
+    depth = np.nanmedian(reconstruction.points_in_cam(np.flatnonzero(reconstruction.inliers))[:, 2])
+    focal = float(np.median(reconstruction.camera.focal_length[..., 0])) * to_hd
+    jump = np.linalg.norm(centers[2:] - 2 * centers[1:-1] + centers[:-2], axis=1) / 2 * focal / depth
+    windows = sliding_window_view(np.pad(jump, _AROUND, constant_values=np.nan), 2 * _AROUND + 1)
+    known = np.isfinite(jump)
+    usual = np.nanmedian(np.where(known[:, None], windows, 0.0), axis=1)
+    far = known & (jump > options.min_jump_px) & (jump > options.max_jump * usual)
+    if not far.any():
+        return []
+    worst = int(np.nanargmax(np.where(far, jump, np.nan)))
+    return [f"{far.sum()} cameras leave the path of their neighbours, one by {jump[worst]:.1f} px (HD) of parallax"]
 
 
 def _not_registered(reconstruction: Reconstruction, to_hd: float) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from solved import solve
 
 from sfm.calibration import LensEvidence
+from sfm.geometry import Rigid3
 from sfm.initialize import initialize
 from sfm.mapping import extend
 from sfm.motion import (
@@ -61,12 +62,14 @@ def test_a_camera_held_still(rng):
     assert np.ptp(still.cams_from_world.rotation[still.registered], axis=0).max() == 0
 
 
-def _judged(rng, *, noise_px=0.2, lost=(), motion=FREE, lens=GIVEN, prior_given=True, inliers=None, agreement=GOOD):
+def _judged(
+    rng, *, noise_px=0.2, lost=(), motion=FREE, lens=GIVEN, prior_given=True, inliers=None, agreement=GOOD, exponent=1.0
+):
     shot = make_shot("orbit", rng=rng, noise_px=noise_px, **SMALL)
     scene, _ = solve(shot, rng, error=0.0, lost=lost)
     if inliers is not None:
         scene = replace(scene, inliers=scene.inliers & (rng.random(len(shot.tracks)) < inliers))
-    prior = PriorWeight(1.0, 1.0, 0.2, 30.0, agreement)
+    prior = PriorWeight(1.0, 1.0, 0.2, 30.0, agreement, exponent)
     return judge(scene, motion, lens, prior_given, prior, converged=True)
 
 
@@ -91,6 +94,9 @@ def test_a_good_solve_passes(rng):
         ({"motion": replace(FREE, motion=Motion.SMALL_PARALLAX), "prior_given": False}, Verdict.REVIEW, "weakly known"),
         ({"motion": replace(FREE, zoom=True)}, Verdict.REVIEW, "zoom"),
         ({"motion": SMALL_PARALLAX, "agreement": Agreement.SAYS_NOTHING}, Verdict.REVIEW, "prior that is no help"),
+        ({"motion": replace(FREE, criterion={"free": 0.0, "free_zoom": 15.0})}, Verdict.REVIEW, "a zoom suits"),
+        ({"motion": replace(FREE, criterion={"free": 0.0, "free_focal": 1.0})}, Verdict.REVIEW, "another focal length"),
+        ({"exponent": 2.2}, Verdict.REVIEW, "to the power 2.2"),
         ({"agreement": Agreement.CONTRADICTS}, Verdict.REVIEW, "contradicts the geometry and was used"),
     ],
 )
@@ -112,6 +118,17 @@ def test_sliding_along_edges_is_no_failure(rng):
     assert verdicts == [Verdict.FAIL, Verdict.PASS]
     assert told.rms_px() == scene.rms_px() == pytest.approx(2.0, rel=0.1)
     assert told.rms_px(whitened=True) == pytest.approx(0.28, rel=0.1)
+
+
+def test_a_camera_that_leaves_its_path(rng):
+    scene, _ = solve(make_shot("orbit", rng=rng, noise_px=0.2, num_frames=24, num_tracks=120), rng, error=0.0)
+    translation = scene.cams_from_world.translation.copy()
+    translation[9] += [0.02, 0, 0]
+    jumping = replace(scene, cams_from_world=Rigid3(scene.cams_from_world.rotation, translation))
+    prior = PriorWeight(1.0, 1.0, 0.2, 30.0, GOOD)
+    said = [" ".join(judge(one, FREE, GIVEN, True, prior, converged=True)[1]) for one in (scene, jumping)]
+    assert "no camera jumps" in said[0]
+    assert "leave the path of their neighbours" in said[1]
 
 
 def test_frame_rms(rng):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shots_as_they_come
 
 from sfm.geometry import Camera, Rigid3, Sim3
 from sfm.motion import Motion
@@ -156,3 +157,10 @@ def test_golf(shared):
     # the camera steps towards the player
     assert centers[-1, 2] > 0.005
     assert centers[-1, 2] > 2 * np.linalg.norm(centers[-1, :2])
+
+
+@pytest.mark.parametrize("clip", list(shots_as_they_come.CLIPS))
+def test_clips_with_nothing_known(shared, clip):
+    row = shots_as_they_come.CLIPS[clip](shared / "data")
+    print(f"\n{row.name}: {row.found}")
+    assert row.kept, f"{row.bar}: {row.found}"

@@ -1,0 +1,46 @@
+"""The fast part of `benchmarks/shots_as_they_come.py`: one seed of each synthetic row, held to its bar."""
+
+import numpy as np
+import pytest
+import shots_as_they_come as benchmark
+
+from sfm.verdict import Verdict
+
+
+@pytest.mark.parametrize("motion", ["zoom", "dolly", "dolly_zoom"])
+def test_the_kind_of_shot_and_its_focal_curve(motion):
+    right, error = benchmark.class_and_focal(motion, 0)
+    assert right
+    assert error <= 0.02
+
+
+def test_a_distorted_lens_that_nobody_told():
+    k1_error, slide = benchmark.distorted(0)
+    assert k1_error <= 0.1
+    assert slide <= 0.3
+
+
+@pytest.mark.parametrize("what", ["noise only", "textureless", "a cut in the middle"])
+def test_no_picture_of_a_scene_ever_passes(what):
+    assert benchmark.verdict_of(benchmark.hopeless(what, 0, frames=6)) != Verdict.PASS.value
+
+
+@pytest.mark.parametrize("number", [7, 84, 211])
+def test_a_pass_slides_little(number):
+    """A good one, one with few tracks, and a dolly zoom through a lens said to be fixed."""
+    shot = benchmark.judged(number)
+    assert (shot.verdict == Verdict.PASS.value) == (shot.slide_px <= benchmark.MAX_SLIDE_PX)
+
+
+def test_the_tables():
+    shots = [
+        benchmark.Judged(k, "dolly", verdict, slide, ())
+        for k, (verdict, slide) in enumerate(
+            [("PASS", 0.2), ("PASS", 3.0), ("REVIEW", np.inf), ("FAIL", 9.0), ("NoSolutionError", np.inf)]
+        )
+    ]
+    assert benchmark.precision(shots) == (2, 1)
+    assert benchmark.confusion(shots)[2:] == [
+        "| PASS | 1 | 1 | 0 |", "| REVIEW | 0 | 0 | 1 |", "| FAIL | 0 | 1 | 0 |",
+        "| stopped with an error, or no end | | | 1 |",
+    ]  # fmt: skip
