@@ -174,7 +174,8 @@ def bedroom(shared: Path) -> Row:
         "bedroom, lens unknown",
         "every frame; sideways >= 0.8 of the path; acceleration <= 2 % of it; <= 5 % of points on the children",
         bool(solved.registered.all()) and sideways >= 0.8 and jitter <= 0.02 and part <= 5,
-        f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {_kind(report.motion)}, sideways {sideways:.2f}, acceleration"
+        f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {_kind(report.motion)},"
+        f" sideways {sideways:.2f}, acceleration"
         f" {100 * jitter:.1f} %, {part:.1f} % ({on} of {used}) on the children; {report.verdict}",
     )
 
