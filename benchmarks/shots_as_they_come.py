@@ -168,13 +168,14 @@ def bedroom(shared: Path) -> Row:
         on, used = on + int(mask[row.clip(0, 539), column.clip(0, 959)].sum()), used + len(rows)
     centers = solved.centers_in_world[solved.registered]
     extent = np.ptp(centers, axis=0)
-    jitter = np.linalg.norm(np.diff(centers, 2, axis=0), axis=1).max() / extent.max()
-    part, sideways = 100 * on / max(used, 1), extent[0] / np.linalg.norm(extent)
+    jitter = np.linalg.norm(np.diff(centers, 2, axis=0), axis=1).max() / max(extent.max(), 1e-12)
+    part, sideways = 100 * on / max(used, 1), extent[0] / max(np.linalg.norm(extent), 1e-12)
     return Row(
         "bedroom, lens unknown",
         "every frame; sideways >= 0.8 of the path; acceleration <= 2 % of it; <= 5 % of points on the children",
         bool(solved.registered.all()) and sideways >= 0.8 and jitter <= 0.02 and part <= 5,
-        f"{int(solved.registered.sum())} of {len(solved.registered)} frames, sideways {sideways:.2f}, acceleration"
+        f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {_kind(report.motion)},"
+        f" sideways {sideways:.2f}, acceleration"
         f" {100 * jitter:.1f} %, {part:.1f} % ({on} of {used}) on the children; {report.verdict}",
     )
 
