@@ -20,6 +20,8 @@ from sfm.scene import DepthPriors, Reconstruction
 
 logger = logging.getLogger(__name__)
 
+_MAX_TIMES = 3  # that a frame is registered while the scene grows
+
 Progress = Callable[[Reconstruction, float], None]  # reconstruction so far, RMS px
 
 
@@ -112,15 +114,17 @@ class _Mapper:
         """Register the wanted frames, the one that sees most points first, adjusting as the scene grows if asked to."""
         adjusted_at = self.scene.registered.sum()
         failed = np.zeros(len(wanted), bool)
+        times = np.zeros(len(wanted), int)
         while True:
-            frame = self._next_frame(wanted & ~failed & ~self.scene.registered)
+            # a frame that an adjustment drops may come back, but not for ever
+            frame = self._next_frame(wanted & ~failed & ~self.scene.registered & (times < _MAX_TIMES))
             if frame is None:
                 return
             if not self._register(frame):
                 failed[frame] = True
                 continue
+            times[frame] += 1
             failed[:] = False  # what failed may see enough points now
-            failed[frame] = False
             if adjusting and self.scene.registered.sum() >= self.options.growth * adjusted_at:
                 self.make_points()
                 self.adjust(self.options.adjust_iterations)

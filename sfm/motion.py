@@ -57,6 +57,7 @@ class MotionEvidence:
     criterion: BIC of each model, lower is better, those of a moving camera with an Occam factor for its depths;
     parallax_deg: median over the tracks of the mapped scene; zoom: the focal length changes during the shot;
     preferred_focal_px: what the tracks would rather have than the focal length given, NaN when they do not mind it;
+    zoom_change: of log focal length, of the model with a zoom, whether it was taken or not;
     unseen_path: of a camera that turns or stands still, the shortest path, over the depth of the scene, that would
     show; NaN where there is one.
     """
@@ -67,6 +68,7 @@ class MotionEvidence:
     parallax_deg: float
     preferred_focal_px: float = float("nan")
     unseen_path: float = float("nan")
+    zoom_change: float = float("nan")
 
 
 def classify_motion(
@@ -111,7 +113,9 @@ def classify_motion(
         preferred = float(np.exp(_log_focal(found)))
     if motion in (Motion.STATIC, Motion.NODAL):
         unseen = _unseen_path(found, priors, replace(settings, refine_cameras=True, refine_translation=True))
-    return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen)
+    zooming = solves.get(f"{best.split('_')[0]}_zoom")
+    change = _change_of_focal(zooming[0]) if zooming is not None else float("nan")
+    return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change)
 
 
 # parameters a frame; "focal": with another focal length than the one given, the same for the whole shot

@@ -169,7 +169,8 @@ def _solve(
     lens = camera or Camera.from_fov_deg(options.start_fov_deg, *size, options.pixel_aspect)
     if priors is None:  # which of two motions is the set's, depth must say
         return _solve_set(tracks, None, camera, lens, options, tell)
-    moving = moving_tracks(tracks.undistorted(lens), priors, lens.without_distortion(), options.moving_bodies)
+    near_one = replace(priors, depth=priors.depth / _unit(priors))
+    moving = moving_tracks(tracks.undistorted(lens), near_one, lens.without_distortion(), options.moving_bodies)
     still = ~moving[tracks.track]
     solved, report = _solve_set(tracks.select(still), priors.select(still), camera, lens, options, tell)
     inliers = np.zeros(len(tracks), bool)

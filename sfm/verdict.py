@@ -44,6 +44,7 @@ class VerdictOptions:
     # as well. 2 is a bare mention (Kass and Raftery 1995); good solves keep the zoom off by 80 and more
     min_focal_margin: float = 2.0
     min_zoom_margin: float = 30.0
+    min_zoom: float = 0.02  # change of log focal length; one that changes less bends nothing that matters
     prior_exponents: tuple[float, float] = (0.6, 1.6)  # networks compress depth; more than this, the scene is bent
     max_jump: float = 6.0  # a frame's acceleration over the median of its neighbours'; of smooth paths it is below 3
     min_jump_px: float = 1.0  # of the middle depth's parallax; a smaller jump is of no account
@@ -114,7 +115,7 @@ def _of_the_lens(
     reasons = []
     if _margin(motion, "focal") < options.min_focal_margin:
         reasons.append("another focal length than the one given suits the tracks as well, or the lens is distorted")
-    if not motion.zoom and _margin(motion, "zoom") < options.min_zoom_margin:
+    if not (motion.zoom or motion.zoom_change < options.min_zoom) and _margin(motion, "zoom") < options.min_zoom_margin:
         reasons.append("a zoom suits the tracks nearly as well as the lens that does not")
     return reasons
 
