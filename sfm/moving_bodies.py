@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from sfm.bundle_adjustment import BundleAdjustmentOptions, adjust
+from sfm.errors import NoSolutionError
 from sfm.geometry.absolute_pose import MIN_POINTS
 from sfm.geometry.camera import Camera
 from sfm.geometry.relative_pose import lift
@@ -34,6 +35,7 @@ class MovingBodiesOptions:
     max_unexplained: float = 0.35  # part of the matches that neither motion explains
     reaches: tuple[float, ...] = (20.0, 10.0, 5.0, 2.0)  # times that error, at which lifted points belong together
     depth_factor: float = 3.0  # how far off the prior may be, either way
+    enough: int = 200  # matches that tell a motion
     min_zoom: float = 0.03  # change of log focal length in the flow
 
 
@@ -155,8 +157,9 @@ def _rough_group(
     for reach in options.reaches:
         max_error = reach * matches.max_error
         points, there = lift(matches.here, matches.depth), matches.there
+        some = _thinned(among, options)
         found, rotvec, translation, _ = cv2.solvePnPRansac(
-            points[among], there[among], np.eye(3), None, reprojectionError=float(np.median(max_error)),
+            points[some], there[some], np.eye(3), None, reprojectionError=float(np.median(max_error)),
             iterationsCount=300, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP,
         )  # fmt: skip
         if not found:
@@ -195,15 +198,24 @@ def _refined(
     group: np.ndarray, options: MovingBodiesOptions,
 ) -> Rigid3:  # fmt: skip
     """The pose adjusted together with the depths of its group."""
-    at = _error(matches, pose, options)[1]
+    at, group = _error(matches, pose, options)[1], _thinned(group, options)
     points = dict(zip(matches.track[group], lift(matches.here[group], at[group]), strict=True))
     scene = two_views(tracks, camera, *frames, pose, points)
     sigma_px = 0.5 * float(np.median(matches.max_error)) * float(camera.at(frames[0]).focal_length[0])
     settings = BundleAdjustmentOptions(
         reproj_sigma_px=sigma_px, max_iterations=20, cost_tolerance=1e-3, estimate_sigma=False
     )
-    cams = adjust(scene, priors, settings)[0].cams_from_world
+    try:
+        cams = adjust(scene, priors, settings)[0].cams_from_world
+    except NoSolutionError:  # all of it behind the camera
+        return pose
     return cams[frames[1]] @ cams[frames[0]].inverse()
+
+
+def _thinned(group: np.ndarray, options: MovingBodiesOptions) -> np.ndarray:
+    """Indices of matches of a group, evenly spread, no more than tell a motion."""
+    members = np.flatnonzero(group)
+    return members[:: max(len(members) // options.enough, 1)]
 
 
 def _error(matches: _Matches, pose: Rigid3, options: MovingBodiesOptions) -> tuple[np.ndarray, np.ndarray]:

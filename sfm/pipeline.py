@@ -365,12 +365,15 @@ def _last_adjustment(
         cost_tolerance=1e-6,  # along the flat valley of a long lens a coarser one stops half a pixel too early
         **({"lens": found.lens} | held),
     )
-    solved, report = adjust(scene, priors, settings)
+    apart = weight.weight != weight.camera_weight
+    solved, report = adjust(scene, priors, replace(settings, estimate_sigma=not apart))
     if found.lens.focal:
         lens = replace(lens, focal_sigma=focal_sigma(solved, priors, settings, options.calibration))
-    if weight.weight == weight.camera_weight:
+    if not apart:
         return solved, report, lens
-    points_alone = replace(settings, depth_weight=weight.weight, refine_cameras=False, lens=KNOWN_LENS)
+    points_alone = replace(
+        settings, depth_weight=weight.weight, refine_cameras=False, lens=KNOWN_LENS, cost_tolerance=1e-5
+    )
     return adjust(solved, priors, points_alone)[0], report, lens
 
 

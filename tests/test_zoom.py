@@ -1,18 +1,14 @@
-"""A zoom told from a dolly: in the flow, in the class of the shot, in its focal curve."""
+"""A zoom told from a dolly in the flow; what becomes of it is in test_shots_as_they_come."""
 
 import numpy as np
 import pytest
 
 from sfm.geometry import Camera
-from sfm.mapping import MappingOptions
-from sfm.motion import Motion
-from sfm.pipeline import Options, reconstruct_tracks
 from sfm.scene import DepthPriors
 from sfm.synthetic import make_shot
 from sfm.zoom import zoom_curve
 
 GUESS = Camera.from_fov_deg(45.0, 1920, 1080)
-AS_TRACKED = Options(mapping=MappingOptions())
 
 
 def _shot(motion, rng, noise_px=0.3):
@@ -48,21 +44,3 @@ def test_frames_that_share_too_little_leave_it_flat(rng):
     assert not zoom_curve(shot.tracks.select(few), priors.select(few), GUESS).any()
     every_other = shot.tracks.frame % 2 == 0
     assert not zoom_curve(shot.tracks.select(every_other), priors.select(every_other), GUESS).any()
-
-
-@pytest.mark.parametrize(
-    ("motion", "zoom", "classes"),
-    [
-        ("zoom", True, {Motion.NODAL, Motion.STATIC}),
-        ("dolly_zoom", True, {Motion.SMALL_PARALLAX, Motion.LARGE_PARALLAX}),
-        ("dolly", False, {Motion.SMALL_PARALLAX}),
-    ],
-)
-def test_the_class_and_the_curve_of_a_noisy_shot(motion, zoom, classes):
-    for seed in range(2):
-        shot, priors = _shot(motion, np.random.default_rng(seed))
-        solved, report = reconstruct_tracks(shot.tracks, priors, shot.camera.at(0), AS_TRACKED)
-        assert report.motion.zoom == zoom
-        assert report.motion.motion in classes
-        found = np.broadcast_to(np.log(solved.camera.focal_length[..., 0]), 20)
-        np.testing.assert_allclose(found - found[0], _true_curve(shot), atol=0.02)
