@@ -13,7 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sfm.bundle_adjustment import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns, adjust, uncertainty
+from sfm.bundle_adjustment import (
+    KNOWN_LENS,
+    BundleAdjustmentOptions,
+    LensUnknowns,
+    adjust,
+    serial_correlation,
+    uncertainty,
+)
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3
 from sfm.outliers import TrackingNoise
@@ -45,6 +52,7 @@ class MotionOptions:
     max_points: int = 500  # points, evenly spread, on which models are compared
     iterations: int = 20
     min_zoom: float = 0.03  # change of log focal length; less is what a lens does that is focused
+    min_zoom_gain: float = 30.0  # of the criterion, over what a fixed lens reaches
     min_focal_change: float = 0.02  # relative; tracks that prefer a focal length nearer than this do not mind
     large_parallax_deg: float = 5.0  # median angle over the tracks
     large_path: float = 0.15  # extent of the camera's path over the median depth
@@ -98,8 +106,15 @@ def classify_motion(
     price = float(np.log(2 * observations))
     freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
     criterion = {k: 2 * cost[k] + freedom[k] * price + _price_of_depths(solves[k][0], priors, k) for k in names}
-    believable = [k for k in names if not k.endswith("_zoom") or _change_of_focal(solves[k][0]) >= options.min_zoom]
-    best = min(believable, key=criterion.__getitem__)
+    plain = min((k for k in names if not k.endswith("_zoom")), key=criterion.__getitem__)
+    best = min(names, key=criterion.__getitem__)
+    if best.endswith("_zoom"):
+        # errors that follow each other count as one: a few tracks that wander together look like a zoom
+        together = serial_correlation(solves[plain][0])
+        gain = 2 * (cost[plain] - cost[best]) / together
+        gain -= (freedom[best] - freedom[plain]) * np.log(2 * observations / together)
+        if gain < options.min_zoom_gain or _change_of_focal(solves[best][0]) < options.min_zoom:
+            best = plain
     logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))
     parallax = float(np.nanmedian(scene.parallax_deg()))
     motion, (found, _), settings = _KIND[best.split("_")[0]], solves[best], models[best][1]

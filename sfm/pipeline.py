@@ -29,7 +29,7 @@ from sfm.prior_alignment import Agreement, in_unit_of
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, unchecked_prior, weigh_prior
 from sfm.rolling_shutter import from_motion, from_path
 from sfm.scene import DepthPriors, Reconstruction, Tracks, row_times
-from sfm.start import StartOptions, costs_less, settled, start
+from sfm.start import Start, StartOptions, costs_less, settled, start
 from sfm.tracking import TrackingOptions, track_points
 from sfm.verdict import Verdict, VerdictOptions, judge
 from sfm.video import Shot, Video, VideoOptions, open_video
@@ -201,15 +201,17 @@ def _solve_set(
     priors = replace(priors, depth=priors.depth / unit)
 
     tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
-    pinhole, noise, from_prior = lens.without_distortion(), None, True
+    pinhole = lens.without_distortion()
     if prior_given:
         begun = start(ideal, priors, pinhole, options.initialize, mapping, options.start)
-        seed, noise, from_prior = begun.scene, begun.noise, begun.from_prior
-        mapping = replace(mapping, lens=begun.lens)
-        options = replace(options, mapping=mapping)
+        found = _mapped(begun, priors, options, tell)
+        if begun.otherwise is not None and not found.motion.zoom:  # nothing of a zoom that was none must stay
+            begun = begun.otherwise
+            found = _mapped(begun, priors, options, tell)
+        from_prior = begun.from_prior
     else:
-        seed = initialize(ideal, priors, pinhole, options.initialize)
-    found = _map(seed, noise, priors if from_prior else DepthPriors.constant(tracks), priors, options, tell)
+        found = _map(initialize(ideal, priors, pinhole, options.initialize), None, priors, priors, options, tell)
+        from_prior = True
     if prior_given and from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
         found = _or_without(found, ideal, pinhole, priors, options, tell)
     grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
@@ -252,6 +254,13 @@ class _Mapped:
     lens_evidence: LensEvidence
 
 
+def _mapped(begun: Start, priors: DepthPriors, options: Options, tell: Progress) -> _Mapped:
+    """The whole shot from a start."""
+    mapping = replace(options.mapping or MappingOptions(), lens=begun.lens)
+    with_prior = priors if begun.from_prior else DepthPriors.constant(begun.scene.tracks)
+    return _map(begun.scene, begun.noise, with_prior, priors, replace(options, mapping=mapping), tell)
+
+
 def _map(
     seed: Reconstruction,
     noise: TrackingNoise | None,
@@ -267,7 +276,7 @@ def _map(
     motion = classify_motion(grown, mapped_with, noise, mapping.lens, options.motion)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
     grown, lens, evidence = calibrate(grown, mapped_with, noise, motion, mapping.lens, options.calibration)
-    if motion.zoom:  # mapped as if there were none
+    if motion.zoom and not mapping.lens.zoom:  # mapped as if there were none
         grown, noise = _refitted(grown, mapped_with, noise, motion, lens, mapping)
     grown = in_unit_of(grown, priors)
     if motion.motion in (Motion.NODAL, Motion.STATIC):

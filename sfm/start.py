@@ -39,13 +39,14 @@ class Start:
     """Keyframes solved, their tracking noise, and what they rest on.
 
     from_prior: the prior's depth, not depth that is equal everywhere; lens: what of the lens is unknown, a zoom if one
-    explains the keyframes better.
+    explains the keyframes better; otherwise: of a zoom, the best start without.
     """
 
     scene: Reconstruction
     noise: TrackingNoise
     from_prior: bool
     lens: LensUnknowns
+    otherwise: "Start | None" = None
 
 
 def start(
@@ -80,6 +81,7 @@ def start(
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
         given, flat, *zoomed = in_threads(lambda what: attempt(*what), tried)
     best, from_prior = _better(given, flat, priors, options)
+    plain = None if isinstance(best, SfmError) else Start(best.scene, best.noise, from_prior, lens)
     for zoom in zoomed:
         if not isinstance(zoom, SfmError) and (
             isinstance(best, SfmError) or costs_less(zoom.settled, best.settled, best.noise, options)
@@ -87,10 +89,11 @@ def start(
             logger.info(
                 "the focal length seems to change by %.0f %%: mapped with a zoom", 100 * np.expm1(np.ptp(curve))
             )
-            return Start(zoom.scene, zoom.noise, True, replace(lens, zoom=True))
+            return Start(zoom.scene, zoom.noise, True, replace(lens, zoom=True), plain)
     if isinstance(best, SfmError):
         raise best
-    return Start(best.scene, best.noise, from_prior, lens)
+    assert plain is not None
+    return plain
 
 
 def _better(

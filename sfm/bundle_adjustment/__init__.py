@@ -3,7 +3,7 @@
 from sfm.bundle_adjustment.adjustment import AdjustmentReport, adjust
 from sfm.bundle_adjustment.options import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns
 from sfm.bundle_adjustment.problem import ShotProblem
-from sfm.bundle_adjustment.uncertainty import Uncertainty, uncertainty
+from sfm.bundle_adjustment.uncertainty import Uncertainty, serial_correlation, uncertainty
 
 __all__ = [
     "KNOWN_LENS",
@@ -13,5 +13,6 @@ __all__ = [
     "ShotProblem",
     "Uncertainty",
     "adjust",
+    "serial_correlation",
     "uncertainty",
 ]
