@@ -276,7 +276,7 @@ def _map(
     motion = classify_motion(grown, mapped_with, noise, mapping.lens, options.motion)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
     grown, lens, evidence = calibrate(grown, mapped_with, noise, motion, mapping.lens, options.calibration)
-    if motion.zoom and not mapping.lens.zoom:  # mapped as if there were none
+    if motion.zoom:  # mapped as if there were none, or with too few frames to tell it well
         grown, noise = _refitted(grown, mapped_with, noise, motion, lens, mapping)
     grown = in_unit_of(grown, priors)
     if motion.motion in (Motion.NODAL, Motion.STATIC):
@@ -313,10 +313,8 @@ def _or_without(
         other = _map(initialize(tracks, flat, camera, options.initialize), None, flat, priors, options, tell)
     except (NotEnoughTracksError, NoSolutionError):
         return found
-    better = costs_less(
-        settled(other.grown, other.noise, options.start), settled(found.grown, found.noise, options.start), other.noise,
-        options.start,
-    )  # fmt: skip
+    scenes = [settled(one.grown, one.noise, options.start, one.lens.zoom) for one in (other, found)]
+    better = costs_less(scenes[0], scenes[1], other.noise, options.start)
     return other if better else found
 
 
