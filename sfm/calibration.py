@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns, adjust, uncertainty
-from sfm.motion import Motion, MotionEvidence, held_as, without_zoom
+from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, held_as, without_zoom
 from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
 from sfm.scene import DepthPriors, Reconstruction
@@ -103,10 +103,10 @@ def _solved(
 ) -> tuple[Reconstruction, BundleAdjustmentOptions, float]:  # fmt: skip
     radial = part.camera.distortion[: lens.radial]
     camera = replace(part.camera, distortion=np.pad(radial, (0, 4 - len(radial))) if lens.radial else np.zeros(0))
-    model, held = held_as(replace(part, camera=camera), motion.motion)
     settings = noise.adjustment(
-        depth_weight=0.1, max_iterations=options.iterations, cost_tolerance=1e-6, estimate_sigma=False,
-        **({"lens": lens} | held),
+        depth_weight=FREE_DEPTH_WEIGHT, max_iterations=options.iterations, cost_tolerance=1e-6, estimate_sigma=False,
+        lens=lens,
     )  # fmt: skip
+    model, settings = held_as(replace(part, camera=camera), motion.motion, settings)
     solved, report = adjust(model, priors, settings)
     return solved, settings, report.reprojection_cost

@@ -86,9 +86,7 @@ def _two_views(
     tracks: Tracks, priors: DepthPriors, camera: Camera, reference: int, partner: int, options: InitializeOptions
 ) -> tuple[float, int, Rigid3, dict[int, np.ndarray]] | None:
     """Parallax in degrees (capped), the partner, its pose and the points; None when no pose is found."""
-    one, two = tracks.in_frame(reference), tracks.in_frame(partner)
-    _, in_one, in_two = np.intersect1d(tracks.track[one], tracks.track[two], return_indices=True)
-    one, two = one[in_one], two[in_two]
+    one, two = tracks.in_both(reference, partner)
     cam_points1 = camera.at(reference).cam_from_img(tracks.xy[one])
     cam_points2 = camera.at(partner).cam_from_img(tracks.xy[two])
     max_error = options.max_reproj_error_px / float(camera.at(reference).focal_length[0])

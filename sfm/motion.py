@@ -8,7 +8,7 @@ dolly and noise into a path; a camera that only turned gets no path here, and is
 import logging
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -138,13 +138,15 @@ _FREEDOM = {"static": 0, "nodal": 3, "nodal_focal": 3, "nodal_zoom": 4, "free": 
 _KIND = {"static": Motion.STATIC, "nodal": Motion.NODAL, "free": Motion.SMALL_PARALLAX}
 
 
-def held_as(scene: Reconstruction, motion: Motion) -> tuple[Reconstruction, dict[str, Any]]:
-    """The scene as a camera of this kind would have made it, and the options of an adjustment that keeps it so."""
+def held_as(
+    scene: Reconstruction, motion: Motion, settings: BundleAdjustmentOptions
+) -> tuple[Reconstruction, BundleAdjustmentOptions]:
+    """The scene as a camera of this kind would have made it, and settings of an adjustment that keeps it so."""
     if motion is Motion.STATIC:
-        return held_still(scene), {"refine_cameras": False, "lens": KNOWN_LENS}
+        return held_still(scene), replace(settings, refine_cameras=False, lens=KNOWN_LENS)
     if motion is Motion.NODAL:
-        return without_translation(scene), {"refine_translation": False}
-    return scene, {}
+        return without_translation(scene), replace(settings, refine_translation=False)
+    return scene, settings
 
 
 def without_zoom(camera: Camera, lens: LensUnknowns) -> Camera:
@@ -161,7 +163,6 @@ def _model(
     kind, zoom = _KIND[name.split("_")[0]], name.endswith("_zoom")
     if lens.zoom and not zoom:  # mapped with a zoom, to be compared with none
         part = replace(part, camera=without_zoom(part.camera, lens))
-    model, held = held_as(part, kind)
     settings = noise.adjustment(
         lens=replace(lens, zoom=zoom, focal=lens.focal or name.endswith("_focal")),
         max_iterations=options.iterations,
@@ -170,7 +171,7 @@ def _model(
     moving = kind is Motion.SMALL_PARALLAX
     # the prior's word where nothing else tells depth; held by it lightly where it may be told
     weight = {"depth_weight": FREE_DEPTH_WEIGHT} if moving else {}
-    return model, replace(settings, estimate_sigma=moving, **weight, **held)
+    return held_as(part, kind, replace(settings, estimate_sigma=moving, **weight))
 
 
 def _log_focal(scene: Reconstruction) -> float:

@@ -19,7 +19,7 @@ from sfm.geometry.relative_pose import lift
 from sfm.geometry.transform import Rigid3
 from sfm.initialize import two_views
 from sfm.scene import DepthPriors, Tracks
-from sfm.zoom import zoom_curve
+from sfm.zoom import seen_zooming
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ class MovingBodiesOptions:
     reaches: tuple[float, ...] = (20.0, 10.0, 5.0, 2.0)  # times that error, at which lifted points belong together
     depth_factor: float = 3.0  # how far off the prior may be, either way
     enough: int = 200  # matches that tell a motion
-    min_zoom: float = 0.03  # change of log focal length in the flow
 
 
 def moving_tracks(
@@ -49,18 +48,17 @@ def moving_tracks(
     matter. Limit: one body; tracks that are seen in none of the pairs of frames compared are not told.
     """
     found, _ = _two_groups(tracks, priors, camera, options)
+    if not found.any():
+        return found
     doubts = [(DepthPriors.constant(tracks), camera)]
-    if found.any() and not camera.batch and np.ptp(curve := zoom_curve(tracks, priors, camera)) > options.min_zoom:
-        doubts.append((priors, camera.with_focal_length(camera.focal_length * np.exp(curve)[:, None])))
+    if (zooming := seen_zooming(tracks, priors, camera)) is not None:
+        doubts.append((priors, zooming))
     for depth, lens in doubts:
         # which of the two is the set may look otherwise there
-        if (
-            found.any()
-            and max((found & group).sum() for group in _two_groups(tracks, depth, lens, options)) < 0.5 * found.sum()
-        ):
+        known = max((found & group).sum() for group in _two_groups(tracks, depth, lens, options))
+        if known < 0.5 * found.sum():
             return np.zeros(tracks.num_tracks, bool)
-    if found.any():
-        logger.info("%d tracks move otherwise than the set", found.sum())
+    logger.info("%d tracks move otherwise than the set", found.sum())
     return found
 
 
@@ -70,11 +68,11 @@ def _two_groups(
     """Tracks of the body and tracks of the set, (tracks,) bool each, both empty where all move alike."""
     body, rest = np.zeros(tracks.num_tracks, bool), np.zeros(tracks.num_tracks, bool)
     for pair in sorted(_pairs(tracks, priors, camera, options), key=lambda pair: -pair.contrast):
-        groups = [pair.track[group] for group in (pair.first, pair.second)]
+        groups = [pair.matches.track[group] for group in (pair.first, pair.second)]
         if body.any():  # as the pairs before it have it
             known = [int(body[group].sum()) - int(rest[group].sum()) for group in groups]
         else:
-            known = [-_likeness_to_a_set(group, pair, camera) for group in (pair.first, pair.second)]
+            known = [-_likeness_to_a_set(group, pair.matches, camera) for group in (pair.first, pair.second)]
         moves = int(np.argmax(known))
         if known[moves] > known[1 - moves]:
             body[groups[moves]], rest[groups[1 - moves]] = True, True
@@ -96,12 +94,9 @@ class _Matches:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _TwoMotions:
-    """Matches of two frames (n,): their tracks, place in the first frame, depth there; which motion each follows."""
+    """Matches of two frames, and which motion each follows (n,) bool."""
 
-    frames: tuple[int, int]
-    track: np.ndarray
-    xy: np.ndarray
-    depth: np.ndarray
+    matches: _Matches
     first: np.ndarray
     second: np.ndarray
 
@@ -146,18 +141,17 @@ def _two_motions(
     neither = ~(explained[0] | explained[1])
     if min(first.sum(), second.sum()) < least or neither.sum() > options.max_unexplained * len(neither):
         return None
-    return _TwoMotions((frame, other), matches.track, matches.xy, matches.depth, first, second)
+    return _TwoMotions(matches, first, second)
 
 
 def _rough_group(
     matches: _Matches, among: np.ndarray, least: float, options: MovingBodiesOptions
 ) -> tuple[Rigid3, np.ndarray] | None:
     """A pose and the matches near which it takes the points lifted by the prior; as near as leaves enough of them."""
-    best = None
+    best, some = None, _thinned(among, options)
+    points, there = lift(matches.here, matches.depth), matches.there
     for reach in options.reaches:
         max_error = reach * matches.max_error
-        points, there = lift(matches.here, matches.depth), matches.there
-        some = _thinned(among, options)
         found, rotvec, translation, _ = cv2.solvePnPRansac(
             points[some], there[some], np.eye(3), None, reprojectionError=float(np.median(max_error)),
             iterationsCount=300, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP,
@@ -179,10 +173,9 @@ def _rough_group(
 def _matches(
     tracks: Tracks, priors: DepthPriors, camera: Camera, frame: int, other: int, options: MovingBodiesOptions
 ) -> _Matches:
-    here, there = tracks.in_frame(frame), tracks.in_frame(other)
-    _, i, j = np.intersect1d(tracks.track[here], tracks.track[there], return_indices=True)
-    known = np.isfinite(priors.depth[here[i]])
-    here, there = here[i][known], there[j][known]
+    here, there = tracks.in_both(frame, other)
+    known = np.isfinite(priors.depth[here])
+    here, there = here[known], there[known]
     focal = float(camera.at(frame).focal_length[0])
     way = np.linalg.norm(tracks.xy[there] - tracks.xy[here], axis=1)
     max_error = options.max_error_px * camera.width / 1920 + options.slack * way
@@ -231,8 +224,8 @@ def _error(matches: _Matches, pose: Rigid3, options: MovingBodiesOptions) -> tup
     return np.where(z > 0, error, np.inf), 1 / disparity
 
 
-def _likeness_to_a_set(group: np.ndarray, found: _TwoMotions, camera: Camera) -> float:
+def _likeness_to_a_set(group: np.ndarray, matches: _Matches, camera: Camera) -> float:
     """How far, how spread out and how many: log of depth and of occupied cells count double."""
-    cell = np.clip(found.xy[group] * [6, 4] // [camera.width, camera.height], 0, [5, 3]).astype(int)
+    cell = np.clip(matches.xy[group] * [6, 4] // [camera.width, camera.height], 0, [5, 3]).astype(int)
     cells = len(np.unique(cell[:, 1] * 6 + cell[:, 0]))
-    return float(2 * np.log(np.median(found.depth[group])) + 2 * np.log(cells) + np.log(group.sum()))
+    return float(2 * np.log(np.median(matches.depth[group])) + 2 * np.log(cells) + np.log(group.sum()))

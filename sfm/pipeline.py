@@ -294,11 +294,11 @@ def _refitted(
 ) -> tuple[Reconstruction, TrackingNoise]:  # fmt: skip
     """The scene adjusted as the kind of shot it is, outliers told anew."""
     for _ in range(2):
-        scene, held = held_as(grown, motion.motion)
         settings = noise.adjustment(
             depth_weight=FREE_DEPTH_WEIGHT, max_iterations=mapping.final_iterations, cost_tolerance=1e-4,
-            estimate_sigma=False, **({"lens": lens} | held),
+            estimate_sigma=False, lens=lens,
         )  # fmt: skip
+        scene, settings = held_as(grown, motion.motion, settings)
         grown, noise = filter_observations(adjust(scene, priors, settings)[0], priors.relief, mapping.outliers)
         _check_registered(grown)
     return grown, noise
@@ -365,13 +365,13 @@ def _last_adjustment(
 ) -> tuple[Reconstruction, AdjustmentReport, LensEvidence]:
     """The whole shot as the kind of shot it is: a camera that only turns gets no path."""
     weight, lens = found.weight, found.lens_evidence
-    scene, held = held_as(grown, found.motion.motion)
     settings = noise.adjustment(
         depth_weight=weight.camera_weight,
         max_iterations=options.max_iterations,
         cost_tolerance=1e-6,  # along the flat valley of a long lens a coarser one stops half a pixel too early
-        **({"lens": found.lens} | held),
+        lens=found.lens,
     )
+    scene, settings = held_as(grown, found.motion.motion, settings)
     apart = weight.weight != weight.camera_weight
     solved, report = adjust(scene, priors, replace(settings, estimate_sigma=not apart))
     if found.lens.focal:

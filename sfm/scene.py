@@ -93,6 +93,12 @@ class Tracks:
         """Indices of the observations in one frame, (k,) int, ordered by track."""
         return np.flatnonzero(self.frame == frame)
 
+    def in_both(self, one: int, two: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the observations of the tracks that two frames have in common, (k,) int in each, by track."""
+        here, there = self.in_frame(one), self.in_frame(two)
+        _, i, j = np.intersect1d(self.track[here], self.track[there], return_indices=True)
+        return here[i], there[j]
+
     def shared(self) -> np.ndarray:
         """Tracks two frames have in common, (frames, frames) int; the diagonal counts each frame's own."""
         from scipy.sparse import csr_array

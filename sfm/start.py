@@ -20,7 +20,7 @@ from sfm.outliers import TrackingNoise
 from sfm.prior_alignment import Agreement, align
 from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.threads import in_threads
-from sfm.zoom import zoom_curve
+from sfm.zoom import seen_zooming
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ class StartOptions:
 
     min_gain: float = 0.05  # part of the cost of the prior's start by which the other must be lower
     iterations: int = 10  # of the adjustments that are compared
-    min_zoom: float = 0.03  # change of log focal length, seen in the flow, from which a zoom is tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +73,8 @@ def start(
 
     flat_prior, lens = DepthPriors.constant(tracks), mapping.lens
     tried = [(priors, camera, lens), (flat_prior, camera, lens)]
-    curve = zoom_curve(tracks, priors, camera) if not camera.batch else np.zeros(1)
-    if np.ptp(curve) > options.min_zoom:
-        zooming = camera.with_focal_length(camera.focal_length * np.exp(curve)[:, None])
+    zooming = seen_zooming(tracks, priors, camera)
+    if zooming is not None:
         tried.append((priors, zooming, replace(lens, zoom=True)))
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
         given, flat, *zoomed = in_threads(lambda what: attempt(*what), tried)
@@ -86,9 +84,7 @@ def start(
         if not isinstance(zoom, SfmError) and (
             isinstance(best, SfmError) or costs_less(zoom.settled, best.settled, best.noise, options)
         ):
-            logger.info(
-                "the focal length seems to change by %.0f %%: mapped with a zoom", 100 * np.expm1(np.ptp(curve))
-            )
+            logger.info("the focal length seems to change: mapped with a zoom")
             return Start(zoom.scene, zoom.noise, True, replace(lens, zoom=True), plain)
     if isinstance(best, SfmError):
         raise best

@@ -10,6 +10,7 @@ from sfm.geometry.camera import Camera
 from sfm.scene import DepthPriors, Tracks
 
 MIN_TRACKS = 12  # between two frames
+MIN_CHANGE = 0.03  # of log focal length over the shot; errors of the prior make smaller ones
 _ROUNDS = 10  # of re-weighting
 
 
@@ -26,15 +27,21 @@ def zoom_curve(tracks: Tracks, priors: DepthPriors, camera: Camera) -> np.ndarra
         return curve
     order = same[np.argsort(tracks.frame[same], kind="stable")]
     frames, starts = np.unique(tracks.frame[order], return_index=True)
-    focal, center = camera.focal_length, camera.principal_point
-    if camera.batch:
-        focal, center = focal[0], center[0]
+    focal, center = camera.at(0).focal_length, camera.at(0).principal_point
     for frame, rows in zip(frames, np.split(order, starts[1:]), strict=True):
         if len(rows) >= MIN_TRACKS:
             scale = focal * np.exp(curve[frame])
             now, then = ((tracks.xy[part] - center) / scale for part in (rows, rows + 1))
             curve[frame + 1 :] += _zoom_rate(now, then - now, np.median(priors.depth[rows]) / priors.depth[rows])
     return curve
+
+
+def seen_zooming(tracks: Tracks, priors: DepthPriors, camera: Camera) -> Camera | None:
+    """The camera with the zoom that the flow shows; None where that is none to speak of, or the zoom is known."""
+    curve = zoom_curve(tracks, priors, camera) if not camera.batch else np.zeros(1)
+    if np.ptp(curve) <= MIN_CHANGE:
+        return None
+    return camera.with_focal_length(camera.focal_length * np.exp(curve)[:, None])
 
 
 def _zoom_rate(points: np.ndarray, flow: np.ndarray, disparity: np.ndarray) -> float:
