@@ -2,11 +2,12 @@
 
 Robust adjustment copes with a few tracks that disagree; a body with as many tracks as the set captures it. Two frames
 are enough to tell that there are two motions, whatever the depth prior is worth: a pose explains a match if some depth
-within a factor of the prior's does. The set is what is farther away and spreads over more of the picture.
+within a factor of the prior's does. The set is what is farther away and spreads over more of the picture. A prior that
+is worth nothing makes bodies of the set: what the solved set explains after all was none.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from sfm.geometry.camera import Camera
 from sfm.geometry.relative_pose import lift
 from sfm.geometry.transform import Rigid3
 from sfm.initialize import two_views
-from sfm.scene import DepthPriors, Tracks
+from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.zoom import seen_zooming
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,10 @@ class MovingBodiesOptions:
     reaches: tuple[float, ...] = (20.0, 10.0, 5.0, 2.0)  # times that error, at which lifted points belong together
     depth_factor: float = 3.0  # how far off the prior may be, either way
     enough: int = 200  # matches that tell a motion
+    starts: int = 4  # frames from which a second motion is looked for
+    more_starts: int = 8  # and from which all of its tracks are, once there is one
+    min_likeness: float = 0.7  # of a pair's groups to those of the pairs before it, 1 when they are the same
+    as_the_set: float = 3.0  # times the set's own error, within which the set explains a track
 
 
 def moving_tracks(
@@ -58,25 +63,73 @@ def moving_tracks(
         known = max((found & group).sum() for group in _two_groups(tracks, depth, lens, options))
         if known < 0.5 * found.sum():
             return np.zeros(tracks.num_tracks, bool)
+    found, _ = _two_groups(tracks, priors, camera, replace(options, starts=options.more_starts))
     logger.info("%d tracks move otherwise than the set", found.sum())
     return found
+
+
+def is_of_the_set(
+    solved: Reconstruction, moving: np.ndarray, options: MovingBodiesOptions = MovingBodiesOptions()
+) -> bool:
+    """Whether the cameras of a solve explain most of the tracks (tracks,) bool that were left out of it as moving.
+
+    A rigid set's cameras do, for points at some depth; a body's do not.
+    """
+    tracks = solved.tracks
+    rows = np.flatnonzero(solved.registered[tracks.frame])
+    errors = replace(solved, points=_points_on_middle_rays(solved, rows)).reprojection_errors(rows)
+    count = np.bincount(tracks.track[rows], minlength=tracks.num_tracks)
+    seen = count >= 3  # two sightings are explained by nearly anything
+    if not (seen & moving).any() or not (seen & solved.has_point).any():
+        return False
+    by_size = np.lexsort((errors, tracks.track[rows]))
+    middle = by_size[(np.cumsum(count) - count + count // 2)[seen]]
+    error = np.full(tracks.num_tracks, np.nan)
+    error[seen] = np.nan_to_num(errors[middle], nan=np.inf)
+    explained = error[seen & moving] <= options.as_the_set * np.median(error[seen & solved.has_point])
+    logger.info("the set explains %.0f %% of the tracks that moved otherwise", 100 * explained.mean())
+    return bool(explained.mean() > 0.5)
+
+
+def _points_on_middle_rays(scene: Reconstruction, rows: np.ndarray) -> np.ndarray:
+    """Points (tracks, 3) on the ray of each track's middle sighting, where its others fit best, in closed form.
+
+    Linear in disparity but for the division by z, as in `_error`; rows: sorted by track.
+    """
+    track, count = scene.tracks.track[rows], np.bincount(scene.tracks.track[rows], minlength=scene.tracks.num_tracks)
+    anchor = rows[np.minimum(np.cumsum(count) - count + count // 2, len(rows) - 1)]
+    seen_at = scene.camera.at(scene.tracks.frame).cam_from_img(scene.tracks.xy)
+    world_from_anchor = scene.cams_from_world[scene.tracks.frame[anchor]].inverse()
+    ray = np.einsum("nij,nj->ni", world_from_anchor.rotation, lift(seen_at[anchor], np.ones(len(anchor))))
+    cams = scene.cams_from_world[scene.tracks.frame[rows]]
+    turned = np.einsum("nij,nj->ni", cams.rotation, ray[track])
+    moved = cams.apply(world_from_anchor.translation[track])
+    across = turned[:, :2] - seen_at[rows] * turned[:, 2:]
+    along = moved[:, :2] - seen_at[rows] * moved[:, 2:]
+    best = -np.bincount(track, (across * along).sum(1), len(count))
+    best /= np.maximum(np.bincount(track, (along**2).sum(1), len(count)), 1e-300)
+    farthest = 1e-3 / float(np.nanmedian(scene.points_in_cam()[:, 2]))
+    disparity = np.maximum(best, farthest)
+    return np.where((count > 0)[:, None], world_from_anchor.translation + ray / disparity[:, None], np.nan)
 
 
 def _two_groups(
     tracks: Tracks, priors: DepthPriors, camera: Camera, options: MovingBodiesOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tracks of the body and tracks of the set, (tracks,) bool each, both empty where all move alike."""
-    body, rest = np.zeros(tracks.num_tracks, bool), np.zeros(tracks.num_tracks, bool)
+    votes = np.zeros(tracks.num_tracks, int)  # of frame pairs: for the body above zero, for the set below
     for pair in sorted(_pairs(tracks, priors, camera, options), key=lambda pair: -pair.contrast):
-        groups = [pair.matches.track[group] for group in (pair.first, pair.second)]
-        if body.any():  # as the pairs before it have it
-            known = [int(body[group].sum()) - int(rest[group].sum()) for group in groups]
+        one, two = (pair.matches.track[group] for group in (pair.first, pair.second))
+        if votes.any():  # as the pairs before it have it, if they know the groups at all
+            likeness = np.sign(votes[one]).sum() - np.sign(votes[two]).sum()
+            if abs(likeness) < options.min_likeness * ((votes[one] != 0).sum() + (votes[two] != 0).sum()):
+                continue
         else:
-            known = [-_likeness_to_a_set(group, pair.matches, camera) for group in (pair.first, pair.second)]
-        moves = int(np.argmax(known))
-        if known[moves] > known[1 - moves]:
-            body[groups[moves]], rest[groups[1 - moves]] = True, True
-    return body & ~rest, rest & ~body
+            likeness = _likeness_to_a_set(two, pair.matches, camera) - _likeness_to_a_set(one, pair.matches, camera)
+        body, rest = (one, two) if likeness > 0 else (two, one)
+        votes[body] += 1
+        votes[rest] -= 1
+    return votes > 0, votes < 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +162,7 @@ class _TwoMotions:
 def _pairs(tracks: Tracks, priors: DepthPriors, camera: Camera, options: MovingBodiesOptions):
     """The frame pairs, among those tried, in which two motions are found."""
     shared = tracks.shared()
-    starts = np.unique(np.linspace(0, tracks.num_frames - 1, 4).astype(int))
+    starts = np.unique(np.linspace(0, tracks.num_frames - 1, options.starts).astype(int))
     for frame in starts:
         enough = np.flatnonzero(shared[frame] >= 0.5 * shared[frame, frame])
         apart = np.abs(enough - frame)
@@ -226,6 +279,7 @@ def _error(matches: _Matches, pose: Rigid3, options: MovingBodiesOptions) -> tup
 
 def _likeness_to_a_set(group: np.ndarray, matches: _Matches, camera: Camera) -> float:
     """How far, how spread out and how many: log of depth and of occupied cells count double."""
-    cell = np.clip(matches.xy[group] * [6, 4] // [camera.width, camera.height], 0, [5, 3]).astype(int)
+    inside = np.isin(matches.track, group)
+    cell = np.clip(matches.xy[inside] * [6, 4] // [camera.width, camera.height], 0, [5, 3]).astype(int)
     cells = len(np.unique(cell[:, 1] * 6 + cell[:, 0]))
-    return float(2 * np.log(np.median(matches.depth[group])) + 2 * np.log(cells) + np.log(group.sum()))
+    return float(2 * np.log(np.median(matches.depth[inside])) + 2 * np.log(cells) + np.log(group.sum()))

@@ -23,7 +23,7 @@ from sfm.initialize import InitializeOptions, initialize
 from sfm.mapping import MappingOptions, extend
 from sfm.masks import MaskOptions, load_masks
 from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, MotionOptions, classify_motion, held_as
-from sfm.moving_bodies import MovingBodiesOptions, moving_tracks
+from sfm.moving_bodies import MovingBodiesOptions, is_of_the_set, moving_tracks
 from sfm.outliers import OutlierOptions, TrackingNoise, filter_observations, with_support
 from sfm.prior_alignment import Agreement, in_unit_of
 from sfm.prior_weight import PriorWeight, PriorWeightOptions, unchecked_prior, weigh_prior
@@ -175,7 +175,10 @@ def _solve(
     solved, report = _solve_set(tracks.select(still), priors.select(still), camera, lens, options, tell)
     inliers = np.zeros(len(tracks), bool)
     inliers[still] = solved.inliers
-    return replace(solved, tracks=tracks, inliers=inliers), replace(report, moving_tracks=int(moving.sum()))
+    solved = replace(solved, tracks=tracks, inliers=inliers)
+    if moving.any() and is_of_the_set(solved, moving, options.moving_bodies):
+        return _solve_set(tracks, priors, camera, lens, options, tell)
+    return solved, replace(report, moving_tracks=int(moving.sum()))
 
 
 def _solve_set(
