@@ -27,6 +27,8 @@ class CalibrationOptions:
     max_frames: int = 24  # frames, evenly spaced, on which lenses are compared
     max_points: int = 800  # points, evenly spread, on which they are
     iterations: int = 20
+    focal_step: float = 0.2  # of log focal length, between those from which the best is looked for
+    max_focal_steps: int = 5
     max_focal_sigma: float = 0.5  # part of the guess's own: what is known no better stays a guess
     sigma_frames: int = 200  # frames and points from which the final sigma is computed
     sigma_points: int = 5000
@@ -72,8 +74,9 @@ def calibrate(
         return replace(scene, camera=camera), KNOWN_LENS, LensEvidence(True, lens.focal_sigma, False)
     part = thinned(scene, options.max_frames, options.max_points)
     tried = [replace(lens, radial=count) for count in range(3 if lens.radial else 1)]
+    along = _along_the_valley if motion.motion is not Motion.NODAL else _solved
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
-        solves = in_threads(lambda one: _solved(part, priors, noise, motion, one, options), tried)
+        solves = in_threads(lambda one: along(part, priors, noise, motion, one, options), tried)
     observations = 2 * int(part.inliers.sum())
     criterion = [2 * cost + one.radial * np.log(observations) for (_, _, cost), one in zip(solves, tried, strict=True)]
     best = int(np.argmin(criterion))
@@ -95,6 +98,37 @@ def focal_sigma(
 ) -> float:
     """Relative standard deviation of the focal length of an adjusted scene."""
     return uncertainty(thinned(scene, options.sigma_frames, options.sigma_points), priors, settings).focal
+
+
+def _along_the_valley(
+    part: Reconstruction, priors: DepthPriors, noise: TrackingNoise, motion: MotionEvidence, lens: LensUnknowns,
+    options: CalibrationOptions,
+) -> tuple[Reconstruction, BundleAdjustmentOptions, float]:  # fmt: skip
+    """Solved with the focal length free, from the one that costs least of those around where it was mapped.
+
+    At small parallax a longer lens and a deeper scene look alike. An adjustment that is to change both at once creeps,
+    and stops long before the bottom of the valley; with the focal length held it takes a few steps.
+    """
+    held = replace(lens, focal=False)
+
+    def at(place: float) -> tuple[Reconstruction, float]:
+        factor = np.exp(options.focal_step * place)
+        camera = part.camera.with_focal_length(part.camera.focal_length * factor)
+        scene, _, cost = _solved(replace(part, camera=camera), priors, noise, motion, held, options)
+        return scene, cost
+
+    found = {place: at(place) for place in (-1, 0, 1)}
+    best = 0
+    while abs(best) < options.max_focal_steps:
+        best = min(found, key=lambda place: found[place][1])
+        if best not in (min(found), max(found)):
+            break
+        found[best + int(np.sign(best))] = at(best + int(np.sign(best)))
+    starts = [found[best][0]]
+    if best - 1 in found and best + 1 in found:
+        low, here, high = (found[place][1] for place in (best - 1, best, best + 1))
+        starts.append(at(best + 0.5 * (low - high) / max(low - 2 * here + high, 1e-12))[0])
+    return min((_solved(one, priors, noise, motion, lens, options) for one in starts), key=lambda solve: solve[2])
 
 
 def _solved(

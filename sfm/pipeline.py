@@ -19,7 +19,7 @@ from sfm.depth.model import field_of_view_deg
 from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
-from sfm.initialize import InitializeOptions, initialize
+from sfm.initialize import InitializeOptions
 from sfm.mapping import MappingOptions, extend
 from sfm.masks import MaskOptions, load_masks
 from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, MotionOptions, classify_motion, held_as
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 UNKNOWN_DEPTH_SIGMA = 0.3  # of a prior nobody looked at: what small networks show
 ROLLING_TOLERANCE_PX = 0.02  # a rolling shutter's tracks that move less than this do not change the cameras
 MAX_ROLLING_ROUNDS = 3
+MAX_CALIBRATIONS = 3
+REFITTED_FROM = 0.02  # change of log focal length, from which outliers are told anew
 NETWORK_FOCAL_SIGMA = 0.1  # of log focal length, of a network that estimates it (Bochkovskii et al. 2024)
 
 Progress = Callable[[str, float, str], None]  # stage, part done 0..1, what it found so far
@@ -205,18 +207,18 @@ def _solve_set(
 
     tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
     pinhole = lens.without_distortion()
-    if prior_given:
-        begun = start(ideal, priors, pinhole, options.initialize, mapping, options.start)
-        found = _mapped(begun, priors, options, tell)
-        if begun.otherwise is not None and not found.motion.zoom:  # nothing of a zoom that was none must stay
-            begun = begun.otherwise
-            found = _mapped(begun, priors, options, tell)
-        from_prior = begun.from_prior
-    else:
-        found = _map(initialize(ideal, priors, pinhole, options.initialize), None, priors, priors, options, tell)
-        from_prior = True
-    if prior_given and from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
-        found = _or_without(found, ideal, pinhole, priors, options, tell)
+    begin = replace(options.start, fovs_deg=()) if focal_given else options.start
+    begun = start(ideal, priors if prior_given else None, pinhole, options.initialize, mapping, begin)
+    found = _mapped(begun, priors, options, tell)
+    if begun.otherwise is not None:
+        plain = begun.otherwise
+        # nothing of a zoom that was none must stay; one seen with a prior that may be inside out is to prove itself
+        if not found.motion.zoom:
+            begun, found = plain, _mapped(plain, priors, options, tell)
+        elif not plain.from_prior and not _costs_less(found, other := _mapped(plain, priors, options, tell), options):
+            begun, found = plain, other
+    if prior_given and begun.from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
+        found = _or_without(found, ideal, pinhole, priors, replace(options, start=begin), tell)
     grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
     if weight.agreement is Agreement.CONTRADICTS:  # then its edges are none either
         priors = replace(priors, relief=np.zeros(len(tracks)))
@@ -278,9 +280,7 @@ def _map(
     tell("adjusting", 0.0, "what kind of shot is it")
     motion = classify_motion(grown, mapped_with, noise, mapping.lens, options.motion)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
-    grown, lens, evidence = calibrate(grown, mapped_with, noise, motion, mapping.lens, options.calibration)
-    if motion.zoom:  # mapped as if there were none, or with too few frames to tell it well
-        grown, noise = _refitted(grown, mapped_with, noise, motion, lens, mapping)
+    grown, noise, lens, evidence = _calibrated(grown, mapped_with, noise, motion, options)
     grown = in_unit_of(grown, priors)
     if motion.motion in (Motion.NODAL, Motion.STATIC):
         # without parallax the tracks say nothing of depth: they can neither bend the prior nor contradict it
@@ -289,6 +289,24 @@ def _map(
         priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
         grown = in_unit_of(grown, priors)
     return _Mapped(grown, noise, motion, priors, weight, lens, evidence)
+
+
+def _calibrated(
+    grown: Reconstruction, priors: DepthPriors, noise: TrackingNoise, motion: MotionEvidence, options: Options
+) -> tuple[Reconstruction, TrackingNoise, LensUnknowns, LensEvidence]:
+    """The scene with its lens; outliers told at a focal length far from it hide it, so that it is asked again."""
+    mapping = options.mapping or MappingOptions()
+    lens, evidence = mapping.lens, LensEvidence(False)
+    for _ in range(MAX_CALIBRATIONS):
+        before = grown.camera.focal_length
+        asked = replace(mapping.lens, zoom=lens.zoom)
+        grown, lens, evidence = calibrate(grown, priors, noise, motion, asked, options.calibration)
+        moved = np.abs(np.log(np.mean(grown.camera.focal_length) / np.mean(before))) > REFITTED_FROM
+        if motion.zoom or moved:  # mapped without its zoom, with too few frames to tell it, or with another lens
+            grown, noise = _refitted(grown, priors, noise, motion, lens, mapping)
+        if not moved:
+            break
+    return grown, noise, lens, evidence
 
 
 def _refitted(
@@ -311,14 +329,19 @@ def _or_without(
     found: _Mapped, tracks: Tracks, camera: Camera, priors: DepthPriors, options: Options, tell: Progress
 ) -> _Mapped:
     """A prior that is no help must not have decided where the solve ended up: mapped without it, if that costs less."""
-    flat = DepthPriors.constant(tracks)
+    mapping = options.mapping or MappingOptions()
     try:
-        other = _map(initialize(tracks, flat, camera, options.initialize), None, flat, priors, options, tell)
+        begun = start(tracks, None, camera, options.initialize, mapping, options.start)
+        other = _mapped(begun, priors, options, tell)
     except (NotEnoughTracksError, NoSolutionError):
         return found
-    scenes = [settled(one.grown, one.noise, options.start, one.lens.zoom) for one in (other, found)]
-    better = costs_less(scenes[0], scenes[1], other.noise, options.start)
-    return other if better else found
+    return other if _costs_less(other, found, options) else found
+
+
+def _costs_less(one: _Mapped, other: _Mapped, options: Options) -> bool:
+    """Whether one mapped shot explains the tracks clearly better than another."""
+    scenes = [settled(each.grown, each.noise, options.start, each.lens.zoom) for each in (one, other)]
+    return costs_less(scenes[0], scenes[1], one.noise, options.start)
 
 
 def _unit(priors: DepthPriors) -> float:

@@ -1,11 +1,13 @@
-"""Where to start: from the depth prior, or as if everything were equally deep, whichever explains the keyframes better.
+"""Where to start: from the depth prior or as if everything were equally deep, at this focal length or at another.
 
 At small parallax a scene and its mirror image (near and far exchanged, the camera moving the other way) look almost
 alike, and an adjustment that starts in the wrong one stays there. A good prior starts in the right one; a prior that is
-itself turned inside out must not decide.
+itself turned inside out must not decide. An adjustment mends a focal length that is a third off, not one that is half
+or twice the true one: an unknown one is tried from the long end to the wide one.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,10 +29,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StartOptions:
-    """When another start than the prior's is the better one."""
+    """When another start than the prior's at the focal length guessed is the better one."""
 
-    min_gain: float = 0.05  # part of the cost of the prior's start by which the other must be lower
+    min_gain: float = 0.05  # part of the cost of that start by which the other must be lower
     iterations: int = 10  # of the adjustments that are compared
+    fovs_deg: tuple[float, ...] = (15.0, 22.0, 33.0, 50.0, 70.0, 100.0)  # horizontal, tried when the focal is unknown
+    max_focal_sigmas: float = 5.0  # of the guess, beyond which none is tried
+    min_common_part: float = 0.25  # of the sightings, on which two focal lengths are compared
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +55,7 @@ class Start:
 
 def start(
     tracks: Tracks,
-    priors: DepthPriors,
+    priors: DepthPriors | None,
     camera: Camera,
     initialize_options: InitializeOptions,
     mapping: MappingOptions,
@@ -58,9 +63,10 @@ def start(
 ) -> Start:
     """Keyframes solved from the best start.
 
-    It is the prior's, unless it costs more and the geometry found without it contradicts the prior; and one with a zoom
-    where the flow shows one and the keyframes agree. tracks, camera: free of distortion, or with the distortion that
-    `mapping.lens` is to find. Raises `NotEnoughTracksError` when no start finds two views.
+    It is the prior's (None: equally deep), unless it costs more and the geometry found without it contradicts the
+    prior; and one with a zoom where the flow shows one and the keyframes agree. Where `mapping.lens` has the focal
+    length unknown, other fields of view are tried as well. tracks, camera: free of distortion, or with the distortion
+    that `mapping.lens` is to find. Raises `NotEnoughTracksError` when no start finds two views.
     """
 
     def attempt(prior: DepthPriors, camera: Camera, lens: LensUnknowns) -> _Attempt | SfmError:
@@ -72,15 +78,23 @@ def start(
             return error
 
     flat_prior, lens = DepthPriors.constant(tracks), mapping.lens
-    tried = [(priors, camera, lens), (flat_prior, camera, lens)]
-    zooming = seen_zooming(tracks, priors, camera)
-    if zooming is not None:
-        tried.append((priors, zooming, replace(lens, zoom=True)))
+    known = flat_prior if priors is None else priors
+
+    def zoomed(camera: Camera) -> Camera | None:
+        return None if priors is None else seen_zooming(tracks, priors, camera)
+
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
-        given, flat, *zoomed = in_threads(lambda what: attempt(*what), tried)
-    best, from_prior = _better(given, flat, priors, options)
+        if lens.focal and not camera.batch:
+            camera = _best_focal(camera, lens, zoomed, lambda *what: attempt(known, *what), options)
+        tried = [(known, camera, lens)] + ([(flat_prior, camera, lens)] if priors is not None else [])
+        if (zooming := zoomed(camera)) is not None:
+            tried.append((known, zooming, replace(lens, zoom=True)))
+        given, *others = in_threads(lambda what: attempt(*what), tried)
+    best, from_prior = given, False
+    if priors is not None:
+        best, from_prior = _better(given, others[0], priors, options)
     plain = None if isinstance(best, SfmError) else Start(best.scene, best.noise, from_prior, lens)
-    for zoom in zoomed:
+    for zoom in others[1:]:
         if not isinstance(zoom, SfmError) and (
             isinstance(best, SfmError) or costs_less(zoom.settled, best.settled, best.noise, options)
         ):
@@ -88,8 +102,70 @@ def start(
             return Start(zoom.scene, zoom.noise, True, replace(lens, zoom=True), plain)
     if isinstance(best, SfmError):
         raise best
-    assert plain is not None
-    return plain
+    return Start(best.scene, best.noise, from_prior, lens)
+
+
+def _best_focal(
+    camera: Camera,
+    lens: LensUnknowns,
+    zoomed: Callable[[Camera], Camera | None],
+    attempt: "Callable[[Camera, LensUnknowns], _Attempt | SfmError]",
+    options: StartOptions,
+) -> Camera:
+    """The camera with the focal length from which the keyframes are explained best: its own, or one clearly better.
+
+    Distortion can make up for a wrong focal length over the few keyframes there are: none is looked for unless the best
+    without it is explained clearly better with it.
+    """
+    cameras = [camera, *_other_lenses(camera, lens, options)]
+    best = camera
+    for radial in (0, lens.radial):
+        unknown = replace(lens, radial=radial)
+        tried = [(place, one, unknown) for place, one in enumerate(cameras)]
+        for place, one in enumerate(cameras):
+            if (zooming := zoomed(one)) is not None:
+                tried.append((place, zooming, replace(unknown, zoom=True)))
+        found = in_threads(lambda what: attempt(*what[1:]), tried)
+        done = [(place, one) for (place, *_), one in zip(tried, found, strict=True) if isinstance(one, _Attempt)]
+        if not done:
+            return best
+        costs = [_relative_cost(one, done[0][1], options) for _, one in done]
+        own = min(cost for cost, (place, _) in zip(costs, done, strict=True) if place == done[0][0])
+        least = int(np.argmin(costs))
+        chosen = done[least if costs[least] < (1 - options.min_gain) * own else 0]
+        best = cameras[chosen[0]]
+        if radial < lens.radial:
+            bent = attempt(best, lens)
+            straight = isinstance(bent, _Attempt) and _relative_cost(bent, chosen[1], options) > 1 - options.min_gain
+            if straight:
+                break
+    logger.info("started at a focal length of %.0f px", best.focal_length[0])
+    return best
+
+
+def _other_lenses(camera: Camera, lens: LensUnknowns, options: StartOptions) -> list[Camera]:
+    """The camera with other focal lengths that an unknown one may have."""
+    made = []
+    for fov in options.fovs_deg:
+        factor = Camera.from_fov_deg(fov, camera.width, camera.height).focal_length[0] / camera.focal_length[0]
+        # an adjustment finds by itself what is nearer
+        if 0.15 < abs(np.log(factor)) <= options.max_focal_sigmas * lens.focal_sigma:
+            made.append(camera.with_focal_length(camera.focal_length * factor))
+    return made
+
+
+def _relative_cost(one: "_Attempt", other: "_Attempt", options: StartOptions) -> float:
+    """Robust cost of one attempt over another's, over the sightings that both explain; infinite where those are few.
+
+    Which tracks have a point among the keyframes is left out: it differs by chance.
+    """
+    noise = min(one.noise, other.noise, key=lambda noise: noise.sigma_px)
+    errors = [np.minimum(scene.settled.whitened_errors(), 10 * noise.knee_px) for scene in (one, other)]
+    common = np.isfinite(errors[0]) & np.isfinite(errors[1])
+    if common.sum() < options.min_common_part * np.isfinite(errors[1]).sum():
+        return float("inf")
+    costs = [_cost(error[common], noise) for error in errors]
+    return costs[0] / costs[1]
 
 
 def _better(
@@ -142,5 +218,8 @@ def _unexplained(scene: Reconstruction, frames: np.ndarray, noise: TrackingNoise
     """Robust cost of all observations in some frames, those without a point as bad as the worst."""
     rows = np.flatnonzero(frames[scene.tracks.frame])
     worst = 10 * noise.knee_px
-    errors = np.minimum(np.nan_to_num(scene.whitened_errors(rows), nan=worst), worst)
+    return _cost(np.minimum(np.nan_to_num(scene.whitened_errors(rows), nan=worst), worst), noise)
+
+
+def _cost(errors: np.ndarray, noise: TrackingNoise) -> float:
     return float(0.5 * (noise.knee_px / noise.sigma_px) ** 2 * np.log1p((errors / noise.knee_px) ** 2).sum())

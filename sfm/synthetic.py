@@ -46,8 +46,9 @@ def make_shot(
     distortion: tuple[float, ...] = (),
     moving_part: float = 0.0,
     readout: float = 0.0,
+    fov_deg: float = 50.0,
 ) -> SyntheticShot:
-    """A set of points 3 to 12 m away in front of a 50-degree HD camera that moves as told.
+    """A set of points 3 to 12 m away in front of an HD camera that moves as told.
 
     noise_px: standard deviation of each tracked coordinate; outlier_ratio: part of the observations moved by 10 to 40
     px; depth_error: relative error of the prior, fixed to the point, as a network's is; depth_flicker: relative error
@@ -56,9 +57,9 @@ def make_shot(
     centres over the median depth of the points (None: the motion's own); distortion: the lens's, in OpenCV's order;
     moving_part: part of the tracks on a rigid body as wide as half the picture, that walks across it and turns;
     readout: frames a rolling shutter takes from the top row to the bottom one, the cameras being those of the middle
-    rows.
+    rows; fov_deg: horizontal field of view (of the first frame of a zoom).
     """
-    base = replace(Camera.from_fov_deg(50.0, 1920, 1080), distortion=np.array(distortion))
+    base = replace(Camera.from_fov_deg(fov_deg, 1920, 1080), distortion=np.array(distortion))
     signs = np.sign(np.cumsum(rng.standard_normal((2, 3)), axis=0)) if motion == "handheld" else np.ones((2, 3))
     cams_from_world, zoom = _move(motion, np.linspace(0, 1, num_frames), signs)
     camera = base if (zoom == 1).all() else base.with_focal_length(base.focal_length * zoom[:, None])

@@ -14,6 +14,13 @@ def test_the_kind_of_shot_and_its_focal_curve(motion):
     assert error <= 0.02
 
 
+def test_a_long_lens_that_nobody_told():
+    """From a guess of 50 degrees; half and twice the true focal length are places an adjustment does not leave."""
+    error, sigma = benchmark.unknown_focal("pan", 0, fov_deg=24.0)
+    assert error <= max(2 * sigma, 0.002)
+    assert sigma < 0.01
+
+
 def test_a_distorted_lens_that_nobody_told():
     k1_error, slide = benchmark.distorted(0)
     assert k1_error <= 0.1
