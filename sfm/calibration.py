@@ -29,6 +29,7 @@ class CalibrationOptions:
     iterations: int = 20
     focal_step: float = 0.2  # of log focal length, between those from which the best is looked for
     max_focal_steps: int = 5
+    steep: float = 0.1  # part of the cost, by which a valley's sides rise that an adjustment finds the bottom of itself
     max_focal_sigma: float = 0.5  # part of the guess's own: what is known no better stays a guess
     sigma_frames: int = 200  # frames and points from which the final sigma is computed
     sigma_points: int = 5000
@@ -124,11 +125,16 @@ def _along_the_valley(
         if best not in (min(found), max(found)):
             break
         found[best + int(np.sign(best))] = at(best + int(np.sign(best)))
-    starts = [found[best][0]]
-    if best - 1 in found and best + 1 in found:
-        low, here, high = (found[place][1] for place in (best - 1, best, best + 1))
-        starts.append(at(best + 0.5 * (low - high) / max(low - 2 * here + high, 1e-12))[0])
-    return min((_solved(one, priors, noise, motion, lens, options) for one in starts), key=lambda solve: solve[2])
+    start, here = found[best]
+    if (
+        best - 1 in found
+        and best + 1 in found
+        and here > (1 - options.steep) * min(found[best - 1][1], found[best + 1][1])
+    ):
+        low, high = found[best - 1][1], found[best + 1][1]
+        vertex, cost = at(best + 0.5 * (low - high) / max(low - 2 * here + high, 1e-12))
+        start = vertex if cost < here else start
+    return _solved(start, priors, noise, motion, lens, options)
 
 
 def _solved(

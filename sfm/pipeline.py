@@ -209,15 +209,12 @@ def _solve_set(
     pinhole = lens.without_distortion()
     begin = replace(options.start, fovs_deg=()) if focal_given else options.start
     begun = start(ideal, priors if prior_given else None, pinhole, options.initialize, mapping, begin)
-    found = _mapped(begun, priors, options, tell)
-    if begun.otherwise is not None:
-        plain = begun.otherwise
-        # nothing of a zoom that was none must stay; one seen with a prior that may be inside out is to prove itself
-        if not found.motion.zoom:
-            begun, found = plain, _mapped(plain, priors, options, tell)
-        elif not plain.from_prior and not _costs_less(found, other := _mapped(plain, priors, options, tell), options):
-            begun, found = plain, other
-    if prior_given and begun.from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
+    found, plain = _mapped(begun, priors, options, tell), begun.otherwise
+    if plain is not None and found.motion.zoom and not plain.from_prior:
+        # seen with a prior that may be inside out: the zoom is to prove itself
+        other = _mapped(plain, priors, options, tell)
+        found = found if _costs_less(found, other, options) else other
+    if prior_given and found.from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
         found = _or_without(found, ideal, pinhole, priors, replace(options, start=begin), tell)
     grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
     if weight.agreement is Agreement.CONTRADICTS:  # then its edges are none either
@@ -257,28 +254,20 @@ class _Mapped:
     weight: PriorWeight
     lens: LensUnknowns
     lens_evidence: LensEvidence
+    from_prior: bool
 
 
 def _mapped(begun: Start, priors: DepthPriors, options: Options, tell: Progress) -> _Mapped:
-    """The whole shot from a start."""
+    """The whole shot from a start; where that has a zoom which is none, from the one without."""
     mapping = replace(options.mapping or MappingOptions(), lens=begun.lens)
-    with_prior = priors if begun.from_prior else DepthPriors.constant(begun.scene.tracks)
-    return _map(begun.scene, begun.noise, with_prior, priors, replace(options, mapping=mapping), tell)
-
-
-def _map(
-    seed: Reconstruction,
-    noise: TrackingNoise | None,
-    mapped_with: DepthPriors,
-    priors: DepthPriors,
-    options: Options,
-    tell: Progress,
-) -> _Mapped:
-    mapping = options.mapping or MappingOptions()
-    grown, noise = extend(seed, mapped_with, mapping, _mapping_progress(tell), noise)
+    options = replace(options, mapping=mapping)
+    mapped_with = priors if begun.from_prior else DepthPriors.constant(begun.scene.tracks)
+    grown, noise = extend(begun.scene, mapped_with, mapping, _mapping_progress(tell), begun.noise)
     _check_registered(grown)
     tell("adjusting", 0.0, "what kind of shot is it")
     motion = classify_motion(grown, mapped_with, noise, mapping.lens, options.motion)
+    if begun.otherwise is not None and not motion.zoom:  # nothing of it must stay
+        return _mapped(begun.otherwise, priors, options, tell)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
     grown, noise, lens, evidence = _calibrated(grown, mapped_with, noise, motion, options)
     grown = in_unit_of(grown, priors)
@@ -288,7 +277,7 @@ def _map(
     else:
         priors, weight = weigh_prior(grown, priors, noise, options.prior_weight)
         grown = in_unit_of(grown, priors)
-    return _Mapped(grown, noise, motion, priors, weight, lens, evidence)
+    return _Mapped(grown, noise, motion, priors, weight, lens, evidence, begun.from_prior)
 
 
 def _calibrated(
