@@ -1,21 +1,22 @@
-"""Lens unknown, camera turning, zooming, standing, people in the way; and what a PASS is worth.
+"""Lens unknown, long and wide; camera turning, zooming, standing; people in the way; and what a PASS is worth.
 
-usage: python benchmarks/shots_as_they_come.py [SHARED_DATA] [--seeds N] [--shots N] [--only NAME]
+usage: python benchmarks/shots_as_they_come.py [SHARED_DATA] [--seeds N] [--shots N] [--only ROW ...]
 
 Clips are solved from their pictures with nothing known but the depth network (of the rendered ones: their prior);
 without SHARED_DATA they are left out. Synthetic shots have 30 frames, 300 tracks, 0.3 px noise, 5 % outliers and a
 prior with 20 % smooth error. The slide is that of points put at their true depth in the middle frame, 95th percentile,
 px of 1920. The calibration draws shots of every sort (mixed_shots.py); the thresholds of `sfm.verdict` were chosen on
-the first 320, and the others check them. Writes shots_as_they_come.md and .json beside this file.
+the first 320, and the others check them. Writes shots_as_they_come.md and .json beside this file, row by row.
 """
 
 import argparse
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -295,7 +296,7 @@ def distorted(seed: int) -> tuple[float, float]:
 
 def distortion(seeds: int) -> Row:
     """Barrel distortion."""
-    error, slide = np.array([distorted(seed) for seed in range(seeds)]).T
+    error, slide = np.array(_for_each(distorted, seeds)).T
     kept = int(((error <= 0.1) & (slide <= 0.3)).sum())
     return Row(
         "synthetic k1 = -0.2, given nothing",
@@ -330,9 +331,13 @@ def verdict_of(video: Video) -> str:
         return type(error).__name__
 
 
+def _verdict_of_nothing(what: str, seed: int) -> str:
+    return verdict_of(hopeless(what, seed))
+
+
 def never_passes(what: str, seeds: int) -> Row:
     """No picture of a scene."""
-    said = [verdict_of(hopeless(what, seed)) for seed in range(seeds)]
+    said = _for_each(partial(_verdict_of_nothing, what), seeds)
     return Row(
         f"{what}, 12 frames",
         "never a PASS",
@@ -446,27 +451,24 @@ SYNTHETIC: dict[str, Callable[[int], Row]] = {
 
 
 def main() -> None:
-    """Print the table, and write it when all of it was run."""
+    """Print rows of the table as they are found, and put each into the files in place of what they had."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shared", type=Path, nargs="?", help="SHARED_DATA, the folder of the clips")
     parser.add_argument("--seeds", type=int, default=20, help="of each synthetic row")
     parser.add_argument("--shots", type=int, default=472, help="of the calibration")
-    parser.add_argument("--only", help="one row", choices=[*CLIPS, *SYNTHETIC, "calibration"])
+    parser.add_argument("--only", nargs="+", help="some rows", choices=[*CLIPS, *SYNTHETIC, "calibration"])
     asked = parser.parse_args()
     runs = {name: lambda run=run: run(asked.shared) for name, run in CLIPS.items() if asked.shared}
     runs |= {name: lambda run=run: run(asked.seeds) for name, run in SYNTHETIC.items()}
-    rows, shots = [], []
     print(*_HEAD, sep="\n")
     for name, run in runs.items():
-        if asked.only in (None, name):
-            rows.append(run())
-            print(_line(rows[-1]), flush=True)
-    if asked.only in (None, "calibration"):
+        if not asked.only or name in asked.only:
+            _put(name, row := run())
+            print(_line(row), flush=True)
+    if not asked.only or "calibration" in asked.only:
         row, shots = calibration(asked.shots)
-        rows.append(row)
+        _put("calibration", row, shots)
         print(_line(row), *_of_calibration(shots), sep="\n")
-    if asked.only is None:
-        _write(rows, shots, asked)
 
 
 _HEAD = ("| run | bar | | found |", "|---|---|---|---|")
@@ -486,19 +488,32 @@ def _of_calibration(shots: list[Judged]) -> list[str]:
     return lines + [f"* {one.number}: {one.slide_px:.2f} px: {one.kind}" for one in wrong] + ["none"] * (not wrong)
 
 
-def _write(rows: list[Row], shots: list[Judged], asked: argparse.Namespace) -> None:
+def _put(name: str, row: Row, shots: list[Judged] | None = None) -> None:
+    """Into the JSON, and the Markdown made of it anew."""
     here = Path(__file__).with_suffix("")
     machine = f"{platform.machine()}, Python {platform.python_version()}, " + ", ".join(
         f"{package} {version(package)}" for package in ("numpy", "scipy", "opencv-python")
     )
+    file = here.with_suffix(".json")
+    data = json.loads(file.read_text()) if file.exists() else {"rows": {}, "shots": []}
+    data["machine"] = machine
+    state = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here.parent, capture_output=True, text=True)
+    data["rows"][name] = asdict(row) | {"kept": bool(row.kept), "commit": state.stdout.strip()}
+    if shots is not None:
+        data["shots"] = [
+            asdict(one) | {"slide_px": one.slide_px if np.isfinite(one.slide_px) else None} for one in shots
+        ]
+    file.write_text(json.dumps(data, indent=1) + "\n")
     title, _, text = (__doc__ or "").split("\n\n", 2)
-    command = f"`python benchmarks/shots_as_they_come.py SHARED_DATA --seeds {asked.seeds} --shots {asked.shots}`"
-    lines = ["# Shots as they come", "", title, "", text.strip(), "", f"{command} on {machine}.", ""]
-    lines += [*_HEAD, *map(_line, rows), *_of_calibration(shots)]
-    here.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    numbers = [asdict(one) | {"slide_px": one.slide_px if np.isfinite(one.slide_px) else None} for one in shots]
-    data = {"machine": machine, "rows": [asdict(row) | {"kept": bool(row.kept)} for row in rows], "shots": numbers}
-    here.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    lines = ["# Shots as they come", "", title, "", text.strip(), ""]
+    known = [key for key in (*CLIPS, *SYNTHETIC, "calibration") if key in data["rows"]]
+    commits = ", ".join(sorted({data["rows"][key]["commit"] for key in known}))
+    lines += [f"`python benchmarks/shots_as_they_come.py SHARED_DATA` at commit {commits}, on {machine}.", "", *_HEAD]
+    lines += [_line(Row(*(data["rows"][key][field.name] for field in fields(Row)))) for key in known]
+    kept = [
+        Judged(**one | {"slide_px": np.inf if one["slide_px"] is None else one["slide_px"]}) for one in data["shots"]
+    ]
+    here.with_suffix(".md").write_text("\n".join(lines + _of_calibration(kept)) + "\n")
 
 
 if __name__ == "__main__":

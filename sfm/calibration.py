@@ -69,7 +69,8 @@ def calibrate(
     if not lens.focal:
         return scene, lens, LensEvidence(False)
     focal = scene.camera.focal_length
-    guess = focal / focal[..., :1] * (lens.focal_prior_px or focal[..., :1])
+    first = focal.reshape(-1, 2)[0, 0]  # of a zoom the curve stays
+    guess = focal / first * (lens.focal_prior_px or first)
     if motion.motion is Motion.STATIC:
         camera = replace(scene.camera, focal_length=guess, distortion=np.zeros(0))
         return replace(scene, camera=camera), KNOWN_LENS, LensEvidence(True, lens.focal_sigma, False)
@@ -122,17 +123,13 @@ def _along_the_valley(
     best = 0
     while abs(best) < options.max_focal_steps:
         best = min(found, key=lambda place: found[place][1])
-        if best not in (min(found), max(found)):
+        if best + np.sign(best) in found:
             break
         found[best + int(np.sign(best))] = at(best + int(np.sign(best)))
     start, here = found[best]
-    if (
-        best - 1 in found
-        and best + 1 in found
-        and here > (1 - options.steep) * min(found[best - 1][1], found[best + 1][1])
-    ):
-        low, high = found[best - 1][1], found[best + 1][1]
-        vertex, cost = at(best + 0.5 * (low - high) / max(low - 2 * here + high, 1e-12))
+    low, high = (found[place][1] if place in found else -np.inf for place in (best - 1, best + 1))
+    if here <= min(low, high) and (1 - options.steep) * min(low, high) < here < max(low, high):
+        vertex, cost = at(best + 0.5 * (low - high) / (low - 2 * here + high))
         start = vertex if cost < here else start
     return _solved(start, priors, noise, motion, lens, options)
 

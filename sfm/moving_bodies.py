@@ -63,7 +63,8 @@ def moving_tracks(
         known = max((found & group).sum() for group in _two_groups(tracks, depth, lens, options))
         if known < 0.5 * found.sum():
             return np.zeros(tracks.num_tracks, bool)
-    found, _ = _two_groups(tracks, priors, camera, replace(options, starts=options.more_starts))
+    more, _ = _two_groups(tracks, priors, camera, replace(options, starts=options.more_starts))
+    found = more if (more & found).sum() >= 0.5 * found.sum() else found
     logger.info("%d tracks move otherwise than the set", found.sum())
     return found
 
@@ -73,20 +74,21 @@ def is_of_the_set(
 ) -> bool:
     """Whether the cameras of a solve explain most of the tracks (tracks,) bool that were left out of it as moving.
 
-    A rigid set's cameras do, for points at some depth; a body's do not.
+    A rigid set's cameras do, for points at some depth; a body's do not, but for one that moves along with the camera:
+    to be asked where the prior that told the body is in doubt.
     """
     tracks = solved.tracks
     rows = np.flatnonzero(solved.registered[tracks.frame])
     errors = replace(solved, points=_points_on_middle_rays(solved, rows)).reprojection_errors(rows)
     count = np.bincount(tracks.track[rows], minlength=tracks.num_tracks)
     seen = count >= 3  # two sightings are explained by nearly anything
-    if not (seen & moving).any() or not (seen & solved.has_point).any():
+    if (seen & moving).sum() < options.min_tracks or (seen & solved.has_point).sum() < options.min_tracks:
         return False
     by_size = np.lexsort((errors, tracks.track[rows]))
     middle = by_size[(np.cumsum(count) - count + count // 2)[seen]]
     error = np.full(tracks.num_tracks, np.nan)
     error[seen] = np.nan_to_num(errors[middle], nan=np.inf)
-    explained = error[seen & moving] <= options.as_the_set * np.median(error[seen & solved.has_point])
+    explained = error[seen & moving] < options.as_the_set * np.median(error[seen & solved.has_point])
     logger.info("the set explains %.0f %% of the tracks that moved otherwise", 100 * explained.mean())
     return bool(explained.mean() > 0.5)
 
@@ -120,9 +122,10 @@ def _two_groups(
     votes = np.zeros(tracks.num_tracks, int)  # of frame pairs: for the body above zero, for the set below
     for pair in sorted(_pairs(tracks, priors, camera, options), key=lambda pair: -pair.contrast):
         one, two = (pair.matches.track[group] for group in (pair.first, pair.second))
-        if votes.any():  # as the pairs before it have it, if they know the groups at all
+        known = int((votes[one] != 0).sum() + (votes[two] != 0).sum())
+        if known >= options.min_tracks:  # as the pairs before it have it
             likeness = np.sign(votes[one]).sum() - np.sign(votes[two]).sum()
-            if abs(likeness) < options.min_likeness * ((votes[one] != 0).sum() + (votes[two] != 0).sum()):
+            if abs(likeness) < options.min_likeness * known:
                 continue
         else:
             likeness = _likeness_to_a_set(two, pair.matches, camera) - _likeness_to_a_set(one, pair.matches, camera)

@@ -178,8 +178,12 @@ def _solve(
     inliers = np.zeros(len(tracks), bool)
     inliers[still] = solved.inliers
     solved = replace(solved, tracks=tracks, inliers=inliers)
-    if moving.any() and is_of_the_set(solved, moving, options.moving_bodies):
-        return _solve_set(tracks, priors, camera, lens, options, tell)
+    in_doubt = report.prior_weight.agreement is not Agreement.AGREES
+    if moving.any() and in_doubt and is_of_the_set(solved, moving, options.moving_bodies):
+        try:
+            return _solve_set(tracks, priors, camera, lens, options, tell)
+        except (NotEnoughTracksError, NoSolutionError) as error:
+            logger.info("with these tracks: %s", error)
     return solved, replace(report, moving_tracks=int(moving.sum()))
 
 
@@ -210,12 +214,14 @@ def _solve_set(
     begin = replace(options.start, fovs_deg=()) if focal_given else options.start
     begun = start(ideal, priors if prior_given else None, pinhole, options.initialize, mapping, begin)
     found, plain = _mapped(begun, priors, options, tell), begun.otherwise
-    if plain is not None and found.motion.zoom and not plain.from_prior:
+    if plain is not None and found.motion.zoom and found.from_prior and not plain.from_prior:
         # seen with a prior that may be inside out: the zoom is to prove itself
-        other = _mapped(plain, priors, options, tell)
-        found = found if _costs_less(found, other, options) else other
+        found = _or_from(lambda: plain, found, priors, options, tell, unless_worse=True)
     if prior_given and found.from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
-        found = _or_without(found, ideal, pinhole, priors, replace(options, start=begin), tell)
+        # a prior that is no help must not have decided where the solve ended up
+        found = _or_from(
+            lambda: start(ideal, None, pinhole, options.initialize, mapping, begin), found, priors, options, tell
+        )
     grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
     if weight.agreement is Agreement.CONTRADICTS:  # then its edges are none either
         priors = replace(priors, relief=np.zeros(len(tracks)))
@@ -290,7 +296,7 @@ def _calibrated(
         before = grown.camera.focal_length
         asked = replace(mapping.lens, zoom=lens.zoom)
         grown, lens, evidence = calibrate(grown, priors, noise, motion, asked, options.calibration)
-        moved = np.abs(np.log(np.mean(grown.camera.focal_length) / np.mean(before))) > REFITTED_FROM
+        moved = bool(np.abs(np.log(grown.camera.focal_length.flat[0] / before.flat[0])) > REFITTED_FROM)
         if motion.zoom or moved:  # mapped without its zoom, with too few frames to tell it, or with another lens
             grown, noise = _refitted(grown, priors, noise, motion, lens, mapping)
         if not moved:
@@ -314,23 +320,20 @@ def _refitted(
     return grown, noise
 
 
-def _or_without(
-    found: _Mapped, tracks: Tracks, camera: Camera, priors: DepthPriors, options: Options, tell: Progress
-) -> _Mapped:
-    """A prior that is no help must not have decided where the solve ended up: mapped without it, if that costs less."""
-    mapping = options.mapping or MappingOptions()
+def _or_from(
+    other_start: Callable[[], Start], found: _Mapped, priors: DepthPriors, options: Options, tell: Progress,
+    *, unless_worse: bool = False,
+) -> _Mapped:  # fmt: skip
+    """What is mapped from another start, if that explains the tracks clearly better, or (unless_worse) not clearly
+    worse; as it is if nothing comes of the other."""
     try:
-        begun = start(tracks, None, camera, options.initialize, mapping, options.start)
-        other = _mapped(begun, priors, options, tell)
+        other = _mapped(other_start(), priors, options, tell)
+        mine, others = (settled(one.grown, one.noise, options.start, one.lens.zoom) for one in (found, other))
     except (NotEnoughTracksError, NoSolutionError):
         return found
-    return other if _costs_less(other, found, options) else found
-
-
-def _costs_less(one: _Mapped, other: _Mapped, options: Options) -> bool:
-    """Whether one mapped shot explains the tracks clearly better than another."""
-    scenes = [settled(each.grown, each.noise, options.start, each.lens.zoom) for each in (one, other)]
-    return costs_less(scenes[0], scenes[1], one.noise, options.start)
+    if unless_worse:
+        return found if costs_less(mine, others, found.noise, options.start) else other
+    return other if costs_less(others, mine, other.noise, options.start) else found
 
 
 def _unit(priors: DepthPriors) -> float:

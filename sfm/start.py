@@ -34,6 +34,7 @@ class StartOptions:
     min_gain: float = 0.05  # part of the cost of that start by which the other must be lower
     iterations: int = 10  # of the adjustments that are compared
     fovs_deg: tuple[float, ...] = (15.0, 22.0, 33.0, 50.0, 70.0, 100.0)  # horizontal, tried when the focal is unknown
+    min_focal_change: float = 0.15  # of log focal length; what is nearer an adjustment finds by itself
     max_focal_sigmas: float = 5.0  # of the guess, beyond which none is tried
     min_common_part: float = 0.25  # of the sightings, on which two focal lengths are compared
 
@@ -93,16 +94,17 @@ def start(
     best, from_prior = given, False
     if priors is not None:
         best, from_prior = _better(given, others[0], priors, options)
-    plain = None if isinstance(best, SfmError) else Start(best.scene, best.noise, from_prior, lens)
+    plain = best if isinstance(best, SfmError) else Start(best.scene, best.noise, from_prior, lens)
     for zoom in others[1:]:
         if not isinstance(zoom, SfmError) and (
             isinstance(best, SfmError) or costs_less(zoom.settled, best.settled, best.noise, options)
         ):
             logger.info("the focal length seems to change: mapped with a zoom")
-            return Start(zoom.scene, zoom.noise, True, replace(lens, zoom=True), plain)
-    if isinstance(best, SfmError):
-        raise best
-    return Start(best.scene, best.noise, from_prior, lens)
+            otherwise = plain if isinstance(plain, Start) else None
+            return Start(zoom.scene, zoom.noise, True, replace(lens, zoom=True), otherwise)
+    if isinstance(plain, SfmError):
+        raise plain
+    return plain
 
 
 def _best_focal(
@@ -118,29 +120,39 @@ def _best_focal(
     without it is explained clearly better with it.
     """
     cameras = [camera, *_other_lenses(camera, lens, options)]
-    best = camera
-    for radial in (0, lens.radial):
-        unknown = replace(lens, radial=radial)
-        tried = [(place, one, unknown) for place, one in enumerate(cameras)]
-        for place, one in enumerate(cameras):
-            if (zooming := zoomed(one)) is not None:
-                tried.append((place, zooming, replace(unknown, zoom=True)))
-        found = in_threads(lambda what: attempt(*what[1:]), tried)
-        done = [(place, one) for (place, *_), one in zip(tried, found, strict=True) if isinstance(one, _Attempt)]
-        if not done:
-            return best
-        costs = [_relative_cost(one, done[0][1], options) for _, one in done]
-        own = min(cost for cost, (place, _) in zip(costs, done, strict=True) if place == done[0][0])
-        least = int(np.argmin(costs))
-        chosen = done[least if costs[least] < (1 - options.min_gain) * own else 0]
-        best = cameras[chosen[0]]
-        if radial < lens.radial:
-            bent = attempt(best, lens)
-            straight = isinstance(bent, _Attempt) and _relative_cost(bent, chosen[1], options) > 1 - options.min_gain
-            if straight:
-                break
-    logger.info("started at a focal length of %.0f px", best.focal_length[0])
-    return best
+    if len(cameras) == 1:
+        return camera
+    # each as it is, and with the zoom that the flow shows through it
+    tried = [(one, one, False) for one in cameras]
+    tried += [(one, zoom, True) for one, zoom in zip(cameras, in_threads(zoomed, cameras), strict=True) if zoom]
+    best = _cheapest(tried, replace(lens, radial=0), attempt, options)
+    if best is not None and lens.radial:
+        (_, start, zooms), straight = best
+        bent = attempt(start, replace(lens, zoom=zooms))
+        if isinstance(bent, _Attempt) and _relative_cost(bent, straight, options) < 1 - options.min_gain:
+            best = _cheapest(tried, lens, attempt, options) or best
+    found = camera if best is None else best[0][0]
+    logger.info("started at a focal length of %.0f px", found.focal_length[0])
+    return found
+
+
+def _cheapest(
+    tried: list[tuple[Camera, Camera, bool]],
+    lens: LensUnknowns,
+    attempt: "Callable[[Camera, LensUnknowns], _Attempt | SfmError]",
+    options: StartOptions,
+) -> "tuple[tuple[Camera, Camera, bool], _Attempt] | None":
+    """Which of the tried, and what came of it, explains most; one through the first's lens unless clearly better."""
+    found = in_threads(lambda one: attempt(one[1], replace(lens, zoom=one[2])), tried)
+    done = [(one, made) for one, made in zip(tried, found, strict=True) if isinstance(made, _Attempt)]
+    if not done:
+        return None
+    costs = np.array([_relative_cost(made, done[0][1], options) for _, made in done])
+    own = [place for place, (one, _) in enumerate(done) if one[0] is tried[0][0]]
+    least = int(np.argmin(costs))
+    if own and costs[least] > (1 - options.min_gain) * costs[own].min():
+        least = own[int(np.argmin(costs[own]))]
+    return done[least]
 
 
 def _other_lenses(camera: Camera, lens: LensUnknowns, options: StartOptions) -> list[Camera]:
@@ -148,8 +160,7 @@ def _other_lenses(camera: Camera, lens: LensUnknowns, options: StartOptions) -> 
     made = []
     for fov in options.fovs_deg:
         factor = Camera.from_fov_deg(fov, camera.width, camera.height).focal_length[0] / camera.focal_length[0]
-        # an adjustment finds by itself what is nearer
-        if 0.15 < abs(np.log(factor)) <= options.max_focal_sigmas * lens.focal_sigma:
+        if options.min_focal_change < abs(np.log(factor)) <= options.max_focal_sigmas * lens.focal_sigma:
             made.append(camera.with_focal_length(camera.focal_length * factor))
     return made
 
@@ -162,7 +173,9 @@ def _relative_cost(one: "_Attempt", other: "_Attempt", options: StartOptions) ->
     noise = min(one.noise, other.noise, key=lambda noise: noise.sigma_px)
     errors = [np.minimum(scene.settled.whitened_errors(), 10 * noise.knee_px) for scene in (one, other)]
     common = np.isfinite(errors[0]) & np.isfinite(errors[1])
-    if common.sum() < options.min_common_part * np.isfinite(errors[1]).sum():
+    mine, others = (np.isfinite(error).sum() for error in errors)
+    # nor may a lens be better for explaining few
+    if common.sum() < options.min_common_part * others or mine < 2 * options.min_common_part * others:
         return float("inf")
     costs = [_cost(error[common], noise) for error in errors]
     return costs[0] / costs[1]
