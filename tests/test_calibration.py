@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from solved import solve
 
+from sfm import calibration
 from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, adjust, uncertainty
 from sfm.calibration import CalibrationOptions, calibrate
 from sfm.motion import Motion, MotionEvidence
@@ -103,3 +104,34 @@ def test_an_unknown_lens_with_distortion_is_solved(motion):
     error = abs(solved.camera.focal_length[..., 0] / shot.camera.focal_length[0] - 1)
     assert error < 0.04 and error < 3 * report.lens.focal_sigma
     assert solved.rms_px() < 0.6
+
+
+@pytest.mark.parametrize("bottom", [0.0, 1.3, -2.6, 30.0, -30.0])
+def test_along_the_valley(monkeypatch, bottom):
+    """To the bottom if it is within reach; as far as it may go, and no farther, if it is not."""
+    shot = make_shot("dolly", rng=np.random.default_rng(0), num_frames=4, num_tracks=30)
+    scene, _ = solve(shot, np.random.default_rng(0))
+    options = CalibrationOptions()
+
+    def place(part) -> float:
+        return float(np.log(part.camera.focal_length[0] / shot.camera.focal_length[0])) / options.focal_step
+
+    def solved(part, priors, noise, motion, lens, options):
+        return part, None, 1000 + abs(place(part) - bottom) * (10 if abs(bottom) > 5 else abs(place(part) - bottom))
+
+    monkeypatch.setattr(calibration, "_solved", solved)
+    noise, motion = TrackingNoise.unknown(scene), MotionEvidence(Motion.SMALL_PARALLAX, False, {}, 1.0)
+    found = calibration._along_the_valley(scene, shot.priors, noise, motion, UNKNOWN, options)[0]
+    reach = np.clip(bottom, -options.max_focal_steps, options.max_focal_steps)
+    assert place(found) == pytest.approx(reach, abs=1e-6)
+
+
+def test_a_long_lens_on_a_dolly(rng):
+    """A longer lens and a deeper scene look alike: the bottom of the valley is far from where it was mapped."""
+    shot = make_shot("dolly", rng=rng, num_frames=24, num_tracks=200, noise_px=0.2, fov_deg=28.0)
+    priors = DepthPriors(shot.priors.depth**0.85, np.full(len(shot.tracks), 0.2))
+    black = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 24)
+    solved, report, _ = reconstruct(black, priors, tracks=shot.tracks)
+    assert report.lens.focal_known
+    assert report.lens.focal_sigma < 0.06
+    assert abs(solved.camera.focal_length[0] / shot.camera.focal_length[0] - 1) < 2 * report.lens.focal_sigma

@@ -1,4 +1,4 @@
-"""The better of two starts: the prior's, unless the geometry contradicts it."""
+"""The best of several starts: the prior's, unless the geometry contradicts it, at the focal length that fits."""
 
 import numpy as np
 import pytest
