@@ -258,7 +258,9 @@ def _lens(solve: dict[str, Any]) -> str:
         given = "zooming around the one given"
     else:
         given = "refined from the one given" if solve["options"]["stages"]["refine_focal"] else "as given"
-    return f"focal length {length}, {solve['camera']['horizontal_fov_deg']:.1f} degrees across, {given}"
+    bent = solve["camera"]["distortion"]
+    distortion = "; distortion " + ", ".join(f"{k:.3g}" for k in bent) if any(bent) else ""
+    return f"focal length {length}, {solve['camera']['horizontal_fov_deg']:.1f} degrees across, {given}{distortion}"
 
 
 def _prior(solve: dict[str, Any]) -> str:

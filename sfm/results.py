@@ -158,7 +158,7 @@ def describe(
         "unseen_path": report.motion.unseen_path,
         "moving_tracks": report.moving_tracks,
         "depth_sigma": reconstruction.depth_sigma if report.prior_given else None,
-        "depth_prior": {"given": report.prior_given, **asdict(weight)},
+        "depth_prior": {"given": True, **asdict(weight)} if report.prior_given else {"given": False},
         "camera": _camera(reconstruction, report),
         "tracking_noise": {"sigma_px": report.noise.sigma_px, "knee_px": report.noise.knee_px},
         "adjustment": report.adjustment,

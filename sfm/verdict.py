@@ -111,7 +111,8 @@ def _of_the_lens(
     if lens.refined and not lens.focal_sigma <= options.max_focal_sigma:
         return [f"the tracks know the focal length to {100 * lens.focal_sigma:.1f} % only"]
     if np.isfinite(motion.preferred_focal_px):
-        return [f"the tracks prefer a focal length of {motion.preferred_focal_px:.0f} px to the one given"]
+        tried = f"{motion.preferred_focal_px:.0f} px, say"
+        return [f"the tracks prefer another focal length ({tried}) to the one given: --refine-focal looks for it"]
     reasons = []
     if _margin(motion, "focal") < options.min_focal_margin:
         reasons.append("another focal length than the one given suits the tracks as well, or the lens is distorted")
