@@ -46,7 +46,7 @@ class LensWords:
     pixel_aspect: float = 1.0
 
 
-def check_lens(words: LensWords, refine_focal: bool = False) -> None:
+def check_lens(words: LensWords, refine_focal: bool = False, refine_principal_point: bool = False) -> None:
     """Raise `UsageError` unless the lens is given in one way at most, by numbers that can be."""
     ways = {"--camera": words.camera, "--focal-px": words.focal_px, "--focal-mm": words.focal_mm}
     given = [name for name, value in ways.items() if value is not None]
@@ -73,8 +73,9 @@ def check_lens(words: LensWords, refine_focal: bool = False) -> None:
         _coefficients(words.distortion)
         if not given:
             raise UsageError("--distortion: needs the focal length it belongs to: --camera, --focal-px or --focal-mm")
-        if refine_focal:
-            raise UsageError("--distortion and --refine-focal: the lens is fixed where distortion is given; drop one")
+        if refine_focal or refine_principal_point:
+            name = "--refine-focal" if refine_focal else "--refine-principal-point"
+            raise UsageError(f"--distortion and {name}: the lens is fixed where distortion is given; drop one")
 
 
 def lens(shot: Shot, words: LensWords) -> Camera | None:
@@ -176,6 +177,7 @@ def options(
     pixel_aspect: float = 1.0,
     masks: MaskOptions = READ_AS_DRAWN,
     max_bridge: int = 12,
+    refine_principal_point: bool = False,
     motion: Literal["auto", "static", "nodal", "free"] = "auto",
 ) -> Options:
     """Options of every stage."""
@@ -187,6 +189,7 @@ def options(
         initialize=InitializeOptions(seed=seed),
         prior_weight=PriorWeightOptions(weight=depth_weight),
         refine_focal=refine_focal,
+        refine_principal_point=refine_principal_point,
         pixel_aspect=pixel_aspect,
         motion=MotionOptions(asked=motion),
         max_bridge=max_bridge,

@@ -1,4 +1,5 @@
-"""What of an unknown lens the tracks can tell: radial distortion if they support it, the focal length if they know it.
+"""What of an unknown lens the tracks can tell: radial distortion if they support it, the focal length if they know it,
+and the principal point if that is asked for.
 
 A shot whose camera hardly moves often knows neither. Distortion is kept where the Bayesian information criterion says
 so; a focal length that the tracks know hardly better than the guess did stays at the guess, and is said to be one.
@@ -30,7 +31,7 @@ class CalibrationOptions:
     focal_step: float = 0.2  # of log focal length, between those from which the best is looked for
     max_focal_steps: int = 5
     steep: float = 0.1  # part of the cost, by which a valley's sides rise that an adjustment finds the bottom of itself
-    max_focal_sigma: float = 0.5  # part of the guess's own: what is known no better stays a guess
+    max_sigma: float = 0.5  # part of the guess's own: what is known no better stays a guess
     sigma_frames: int = 200  # frames and points from which the final sigma is computed
     sigma_points: int = 5000
 
@@ -39,13 +40,16 @@ class CalibrationOptions:
 class LensEvidence:
     """What was found of the lens.
 
-    refined: the tracks were asked; focal_sigma: relative standard deviation of the focal length, NaN where they were
-    not; focal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients.
+    refined: the tracks were asked for the focal length; focal_sigma: its relative standard deviation, NaN where they
+    were not; focal_known: they tell it; principal_sigma_px: of the principal point, empty where they were not asked;
+    principal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients.
     """
 
     refined: bool
     focal_sigma: float = float("nan")
     focal_known: bool = True
+    principal_sigma_px: tuple[float, ...] = ()
+    principal_known: bool = False
     radial: int = 0
     criterion: tuple[float, ...] = ()
 
@@ -66,17 +70,19 @@ def calibrate(
     lens = replace(lens, zoom=motion.zoom and not zoom_given)
     if scene.camera.batch and not motion.zoom:
         scene = replace(scene, camera=without_zoom(scene.camera, lens))
-    if not lens.focal:
+    if not (lens.focal or lens.principal_point):
         return scene, lens, LensEvidence(False)
     focal = scene.camera.focal_length
     first = focal.reshape(-1, 2)[0, 0]  # of a zoom the curve stays
     guess = focal / first * (lens.focal_prior_px or first)
     if motion.motion is Motion.STATIC:
+        if not lens.focal:
+            return scene, KNOWN_LENS, LensEvidence(False)
         camera = replace(scene.camera, focal_length=guess, distortion=np.zeros(0))
         return replace(scene, camera=camera), KNOWN_LENS, LensEvidence(True, lens.focal_sigma, False)
     part = thinned(scene, options.max_frames, options.max_points)
     tried = [replace(lens, radial=count) for count in range(3 if lens.radial else 1)]
-    along = _along_the_valley if motion.motion is not Motion.NODAL else _solved
+    along = _along_the_valley if lens.focal and motion.motion is not Motion.NODAL else _solved
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
         solves = in_threads(lambda one: along(part, priors, noise, motion, one, options), tried)
     observations = 2 * int(part.inliers.sum())
@@ -84,22 +90,41 @@ def calibrate(
     best = int(np.argmin(criterion))
     solved, settings, _ = solves[best]
     found = uncertainty(solved, priors, settings)
-    known = bool(found.focal < options.max_focal_sigma * lens.focal_sigma)
+    known = bool(found.focal < options.max_sigma * lens.focal_sigma)
+    center_sigma = found.principal_point
+    center_known = bool((center_sigma < options.max_sigma * lens.principal_sigma * part.camera.width).all())
     logger.info(
         "lens: %d coefficients of distortion (BIC %s), focal length %.0f px, known to %.2g %%",
         best, ", ".join(f"{c:.0f}" for c in criterion), solved.camera.focal_length[..., 0].mean(), 100 * found.focal,
     )  # fmt: skip
-    focal = solved.camera.focal_length if known else guess
-    camera = solved.camera.with_focal_length(focal)
-    evidence = LensEvidence(True, found.focal if known else lens.focal_sigma, known, best, tuple(criterion))
-    return replace(scene, camera=camera), replace(lens, focal=known, radial=best), evidence
+    camera = solved.camera
+    evidence = LensEvidence(lens.focal, radial=best, criterion=tuple(criterion))
+    if lens.focal:
+        camera = camera if known else camera.with_focal_length(guess)
+        evidence = replace(evidence, focal_sigma=found.focal if known else lens.focal_sigma, focal_known=known)
+    if lens.principal_point:
+        if not center_known:
+            camera = replace(camera, principal_point=lens.principal_prior_px or part.camera.principal_point)
+        evidence = replace(evidence, principal_sigma_px=tuple(center_sigma.tolist()), principal_known=center_known)
+        logger.info("principal point known to %.1f, %.1f px", *center_sigma)
+    lens = replace(lens, focal=known, principal_point=center_known, radial=best)
+    return replace(scene, camera=camera), lens, evidence
 
 
-def focal_sigma(
-    scene: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions, options: CalibrationOptions
-) -> float:
-    """Relative standard deviation of the focal length of an adjusted scene."""
-    return uncertainty(thinned(scene, options.sigma_frames, options.sigma_points), priors, settings).focal
+def with_sigma(
+    evidence: LensEvidence, scene: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions,
+    options: CalibrationOptions,
+) -> LensEvidence:  # fmt: skip
+    """The evidence, with the standard deviations of what an adjusted scene had free of its lens."""
+    lens = settings.lens
+    if not (lens.focal or lens.principal_point):
+        return evidence
+    found = uncertainty(thinned(scene, options.sigma_frames, options.sigma_points), priors, settings)
+    if lens.focal:
+        evidence = replace(evidence, focal_sigma=found.focal)
+    if lens.principal_point:
+        evidence = replace(evidence, principal_sigma_px=tuple(found.principal_point.tolist()))
+    return evidence
 
 
 def _along_the_valley(

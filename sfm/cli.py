@@ -183,6 +183,9 @@ def reconstruct(
     refine_focal: Annotated[
         bool, _option(LENS, "Refine what is given; nothing given is always refined.", "--refine-focal")
     ] = False,
+    refine_principal_point: Annotated[
+        bool, _option(LENS, "Refine it too: of a cropped or shifted plate.", "--refine-principal-point")
+    ] = False,
     readout_ms: Annotated[
         float, _option(LENS, "A rolling shutter's read-out, top row to bottom row; 0: a global one.", metavar="MS")
     ] = 0.0,
@@ -231,7 +234,7 @@ def reconstruct(
     from sfm.video import VideoOptions, open_video
 
     words = arguments.LensWords(camera, focal_px, focal_mm, sensor_mm, sensor, distortion, pixel_aspect)
-    arguments.check_lens(words, refine_focal)
+    arguments.check_lens(words, refine_focal, refine_principal_point)
     mask_options = MaskOptions(mask_polarity.value, mask_dilate)
     options = arguments.options(
         depth_weight,
@@ -241,6 +244,7 @@ def reconstruct(
         pixel_aspect=pixel_aspect,
         masks=mask_options,
         max_bridge=max_bridge,
+        refine_principal_point=refine_principal_point,
     )
     arguments.check_readout(readout_ms)
     results.check_output(output, force)

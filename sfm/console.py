@@ -260,7 +260,18 @@ def _lens(solve: dict[str, Any]) -> str:
         given = "refined from the one given" if solve["options"]["stages"]["refine_focal"] else "as given"
     bent = solve["camera"]["distortion"]
     distortion = "; distortion " + ", ".join(f"{k:.3g}" for k in bent) if any(bent) else ""
-    return f"focal length {length}, {solve['camera']['horizontal_fov_deg']:.1f} degrees across, {given}{distortion}"
+    fov = solve["camera"]["horizontal_fov_deg"]
+    return f"focal length {length}, {fov:.1f} degrees across, {given}{distortion}{_principal_point(solve)}"
+
+
+def _principal_point(solve: dict[str, Any]) -> str:
+    lens, place = solve["camera"]["lens"], solve["camera"]["principal_point_px"]
+    if not lens["principal_sigma_px"]:
+        return ""
+    if not lens["principal_known"]:
+        return "; the tracks cannot tell the principal point, which stays where it was"
+    sigma = max(lens["principal_sigma_px"])
+    return f"; principal point {place[0]:.1f}, {place[1]:.1f} px, known to {sigma:.1f} px"
 
 
 def _prior(solve: dict[str, Any]) -> str:

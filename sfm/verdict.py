@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from sfm.calibration import LensEvidence
+from sfm.footage import frame_ranges
 from sfm.motion import Motion, MotionEvidence
 from sfm.prior_alignment import Agreement
 from sfm.prior_weight import PriorWeight
@@ -58,34 +59,39 @@ def judge(
     prior: PriorWeight,
     converged: bool,
     options: VerdictOptions = VerdictOptions(),
+    frame_numbers: np.ndarray | None = None,
 ) -> tuple[Verdict, list[str]]:
     """The verdict and why. PASS needs every check to hold; a FAIL reason outweighs all else.
 
-    prior: its weight, and what parallax says of it; converged: the last adjustment did not stop at its limit.
+    prior: its weight, and what parallax says of it; converged: the last adjustment did not stop at its limit;
+    frame_numbers (frames,): what people call the frames, None where they count from 0.
     """
+    frame_numbers = np.arange(len(reconstruction.registered)) if frame_numbers is None else frame_numbers
     to_hd = 1920 / reconstruction.camera.width
     fail, review = [], []
     few = reconstruction.registered.mean() < options.min_registered_part
-    (fail if few else review).extend(_not_registered(reconstruction, to_hd))
+    (fail if few else review).extend(_not_registered(reconstruction, to_hd, frame_numbers))
     rms = reconstruction.rms_px(whitened=True) * to_hd
     if not rms <= options.review_rms_px:
         fail.append(f"RMS {rms:.2f} px (HD) is above {options.review_rms_px:g}")
     elif rms > options.pass_rms_px:
         review.append(f"RMS {rms:.2f} px (HD) is above {options.pass_rms_px:g}")
-    worst = np.nanmax(reconstruction.frame_rms_px(whitened=True)) * to_hd
-    if worst > options.max_frame_rms_px:
-        review.append(f"the worst frame has RMS {worst:.2f} px (HD)")
+    frame_rms = reconstruction.frame_rms_px(whitened=True) * to_hd
+    worst = int(np.nanargmax(frame_rms))
+    if frame_rms[worst] > options.max_frame_rms_px:
+        review.append(f"the worst frame, {frame_numbers[worst]}, has RMS {frame_rms[worst]:.2f} px (HD)")
     tracks, cells = _coverage(reconstruction)
-    if tracks < options.min_tracks:
-        review.append(f"a frame has only {tracks} good tracks; {options.min_tracks} are asked for")
-    if cells < options.min_cells:
-        review.append(f"a frame has tracks in only {cells} of its 9 cells")
+    if tracks.min() < options.min_tracks:
+        few = f"frame {frame_numbers[tracks.argmin()]} has only {tracks.min():.0f} good tracks"
+        review.append(f"{few}; {options.min_tracks} are asked for")
+    if cells.min() < options.min_cells:
+        review.append(f"frame {frame_numbers[cells.argmin()]} has tracks in only {cells.min():.0f} of its 9 cells")
     inlier_part = _inlier_part(reconstruction)
     if inlier_part < options.min_inlier_part:
         review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
     if not converged:
         review.append("the last adjustment stopped before it converged")
-    review += _jumps(reconstruction, to_hd, options)
+    review += _jumps(reconstruction, to_hd, frame_numbers, options)
     review += _of_the_lens(lens, motion, reconstruction, options)
     review += _of_the_prior(prior, options)
     review += _unknowns(motion, prior_given, prior)
@@ -96,7 +102,8 @@ def judge(
     sure = f"known to {100 * lens.focal_sigma:.1f} %" if lens.refined else "given"
     return Verdict.PASS, [
         f"RMS {rms:.2f} px (HD), every frame has a camera",
-        f"every frame has at least {tracks} good tracks, in at least {cells} of its 9 cells; no camera jumps",
+        f"every frame has at least {tracks.min():.0f} good tracks, in at least {cells.min():.0f} of its 9 cells; "
+        "no camera jumps",
         f"{motion.motion.value.replace('_', ' ')}; focal length {sure}",
         f"depth prior: {prior.agreement}" if prior_given else "no depth prior was needed",
     ]
@@ -136,7 +143,9 @@ def _of_the_prior(prior: PriorWeight, options: VerdictOptions) -> list[str]:
     return [f"the depth prior agrees with the geometry only when raised to the power {prior.exponent:.1f}"]
 
 
-def _jumps(reconstruction: Reconstruction, to_hd: float, options: VerdictOptions) -> list[str]:
+def _jumps(
+    reconstruction: Reconstruction, to_hd: float, frame_numbers: np.ndarray, options: VerdictOptions
+) -> list[str]:
     """Frames whose camera leaves the path of those around it: the parallax of the jump, at the middle depth."""
     centers = reconstruction.centers_in_world
     if len(centers) < 2 * _AROUND + 1:
@@ -151,18 +160,25 @@ def _jumps(reconstruction: Reconstruction, to_hd: float, options: VerdictOptions
     if not far.any():
         return []
     worst = int(np.nanargmax(np.where(far, jump, np.nan)))
-    return [f"{far.sum()} cameras leave the path of their neighbours, one by {jump[worst]:.1f} px (HD) of parallax"]
+    where = f"the one of frame {frame_numbers[worst + 1]} by {jump[worst]:.1f} px (HD) of parallax"
+    return [f"{far.sum()} cameras leave the path of their neighbours, {where}"]
 
 
-def _not_registered(reconstruction: Reconstruction, to_hd: float) -> list[str]:
+def _not_registered(reconstruction: Reconstruction, to_hd: float, frame_numbers: np.ndarray) -> list[str]:
     """Frames without a camera, and those whose camera is interpolated."""
-    missing, bridged = int((~reconstruction.has_camera).sum()), int(reconstruction.bridged.sum())
-    reasons = [f"{missing} frames have no camera"] if missing else []
-    if bridged:
+    missing, bridged = frame_numbers[~reconstruction.has_camera], frame_numbers[reconstruction.bridged]
+    reasons = [f"{_have(missing)} no camera: {frame_ranges(missing)}"] if len(missing) else []
+    if len(bridged):
         error = np.max(reconstruction.bridge_error_px[reconstruction.bridged]) * to_hd
         known = f", up to about {error:.1f} px (HD) off" if np.isfinite(error) else ""
-        reasons.append(f"{bridged} frames have no tracks to hold them; their cameras are interpolated{known}")
+        reasons.append(
+            f"{_have(bridged)} no tracks to hold them ({frame_ranges(bridged)}); their cameras are interpolated{known}"
+        )
     return reasons
+
+
+def _have(frames: np.ndarray) -> str:
+    return "1 frame has" if len(frames) == 1 else f"{len(frames)} frames have"
 
 
 def _unknowns(motion: MotionEvidence, prior_given: bool, prior: PriorWeight) -> list[str]:
@@ -191,15 +207,15 @@ def _unknowns(motion: MotionEvidence, prior_given: bool, prior: PriorWeight) -> 
     return reasons
 
 
-def _coverage(reconstruction: Reconstruction) -> tuple[int, int]:
-    """Fewest inliers and fewest occupied cells of nine over the registered frames."""
+def _coverage(reconstruction: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
+    """Inliers and occupied cells of nine of each frame, (frames,) each; infinite where it is not registered."""
     tracks, camera = reconstruction.tracks, reconstruction.camera
     use = reconstruction.inliers & reconstruction.registered[tracks.frame]
     cell = np.clip(tracks.xy[use] * 3 // np.array([camera.width, camera.height]), 0, 2).astype(int)
     counts = np.zeros((len(reconstruction.registered), 9), int)
     np.add.at(counts, (tracks.frame[use], cell[:, 1] * 3 + cell[:, 0]), 1)
-    counts = counts[reconstruction.registered]
-    return (int(counts.sum(1).min()), int((counts > 0).sum(1).min())) if len(counts) else (0, 0)
+    tracks, cells = (np.where(reconstruction.registered, n, np.inf) for n in (counts.sum(1), (counts > 0).sum(1)))
+    return tracks, cells
 
 
 def _inlier_part(reconstruction: Reconstruction) -> float:

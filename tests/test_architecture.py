@@ -42,6 +42,8 @@ ORDER = [
     "motion",
     "calibration",
     "verdict",
+    "options",
+    "mapped_shot",
     "bridging",
     "pipeline",
     "evaluation",

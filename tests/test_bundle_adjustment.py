@@ -96,6 +96,8 @@ LAYOUTS = [
     {"refine_cameras": False},
     {"whitening": True, "lens": LensUnknowns(focal=True, zoom=True)},
     {"whitening": True, "lens": LensUnknowns(focal=True, radial=2)},
+    {"lens": LensUnknowns(principal_point=True, principal_prior_px=(300.0, 200.0))},
+    {"whitening": True, "lens": LensUnknowns(focal=True, zoom=True, principal_point=True, radial=1)},
 ]
 
 

@@ -51,13 +51,45 @@ def test_a_camera_that_stands_leaves_the_guess(rng):
 
 def test_what_the_tracks_know_no_better_than_the_guess_stays_the_guess(rng):
     shot = make_shot("handheld", rng=rng, num_frames=5, num_tracks=15, noise_px=3.0, path_over_depth=0.001)
-    options = CalibrationOptions(max_focal_sigma=1e-3)
+    options = CalibrationOptions(max_sigma=1e-3)
     scene, _ = solve(shot, rng)
     noise = replace(TrackingNoise.unknown(scene), sigma_px=3.0, knee_px=10.0)
     kind = MotionEvidence(Motion.SMALL_PARALLAX, False, {}, 0.1)
     scene, lens, evidence = calibrate(scene, shot.priors, noise, kind, UNKNOWN, options)
     assert not evidence.focal_known and not lens.focal
     np.testing.assert_allclose(scene.camera.focal_length, 2000.0)
+
+
+@pytest.mark.parametrize("focal", [False, True])
+def test_a_principal_point_off_the_middle_is_found_where_it_is_asked_for(rng, focal):
+    """A plate cropped out of a larger one; without the question the middle stays."""
+    shot = make_shot("orbit", rng=rng, num_frames=12, num_tracks=200, noise_px=0.3)
+    crop = np.array([60.0, -30.0])
+    scene, _ = solve(shot, rng)
+    scene = replace(scene, tracks=replace(shot.tracks, xy=shot.tracks.xy + crop))
+    noise = replace(TrackingNoise.unknown(scene), sigma_px=0.3, knee_px=1.5)
+    middle = tuple(shot.camera.principal_point.tolist())
+    lens = LensUnknowns(focal=focal, principal_point=True, principal_prior_px=middle)
+    found, lens, evidence = calibrate(
+        scene, shot.priors, noise, MotionEvidence(Motion.LARGE_PARALLAX, False, {}, 8.0), lens
+    )
+    assert evidence.principal_known and lens.principal_point and evidence.refined == focal
+    off = found.camera.principal_point - middle - crop
+    assert np.all(np.abs(off) < 3 * np.array(evidence.principal_sigma_px))
+    assert max(evidence.principal_sigma_px) < 25
+
+
+def test_a_principal_point_that_the_tracks_cannot_tell_stays(rng):
+    shot = make_shot("handheld", rng=rng, num_frames=5, num_tracks=15, noise_px=3.0, path_over_depth=0.001)
+    scene, _ = solve(shot, rng)
+    scene = replace(scene, tracks=replace(shot.tracks, xy=shot.tracks.xy + 20.0))
+    noise = replace(TrackingNoise.unknown(scene), sigma_px=3.0, knee_px=10.0)
+    middle = tuple(shot.camera.principal_point.tolist())
+    lens = LensUnknowns(principal_point=True, principal_prior_px=middle)
+    kind = MotionEvidence(Motion.SMALL_PARALLAX, False, {}, 0.1)
+    found, lens, evidence = calibrate(scene, shot.priors, noise, kind, lens)
+    assert not evidence.principal_known and not lens.principal_point and evidence.principal_sigma_px
+    np.testing.assert_allclose(found.camera.principal_point, middle)
 
 
 def test_a_given_lens_is_left_alone(rng):

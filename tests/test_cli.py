@@ -264,6 +264,7 @@ def test_distortion_of_the_lens(text, coefficients):
         (["--focal-px", "800", "--distortion", "-.1,.01,0"], "-.1,.01,0: expected 2, 4, 5 or 8 numbers"),
         (["--focal-px", "800", "--distortion", "-.1,nan"], "expected 2, 4, 5 or 8 numbers"),
         (["--focal-px", "800", "--distortion", "-.1,0", "--refine-focal"], "drop one"),
+        (["--focal-px", "800", "--distortion", "-.1,0", "--refine-principal-point"], "drop one"),
         (["--mask-polarity", "white"], "give these with --masks"),
         (["--mask-dilate", "3"], "give these with --masks"),
         (["--masks", "m", "--mask-dilate", "-1"], "mask-dilate"),
@@ -558,11 +559,12 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
         "--frames", "1002-1010", "--step", "3", "--fps", "25", "--depth", tmp_path, "--depth-kind", "disparity",
         "--depth-weight", "0", "--seed", "7", "--max-tracks", "50", "--refine-focal", "--masks", "mattes",
         "--camera", "300,310,161,92", "--readout-ms", "15", "--max-bridge", "5",
+        "--refine-principal-point",
     )  # fmt: skip
     options, shot = given["options"], given["video"].shot
     assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
     assert (given["depth"], given["masks"]) == (MapFolder(str(tmp_path), "disparity"), Path("mattes"))
-    assert options.prior_weight.weight == 0 and options.refine_focal
+    assert options.prior_weight.weight == 0 and options.refine_focal and options.refine_principal_point
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]
     assert options.max_bridge == 5

@@ -84,8 +84,8 @@ def test_a_good_solve_passes(rng):
     [
         ({"noise_px": 0.5}, Verdict.REVIEW, "above 0.5"),
         ({"noise_px": 2.0}, Verdict.FAIL, "above 1"),
-        ({"lost": (3,)}, Verdict.REVIEW, "1 frames have no camera"),
-        ({"lost": tuple(range(7))}, Verdict.FAIL, "7 frames have no camera"),
+        ({"lost": (3,)}, Verdict.REVIEW, "1 frame has no camera: 3"),
+        ({"lost": tuple(range(7))}, Verdict.FAIL, "7 frames have no camera: 0-6"),
         ({"lens": LensEvidence(True, 0.3, False)}, Verdict.REVIEW, "cannot tell the focal length"),
         ({"lens": LensEvidence(True, 0.05, True)}, Verdict.REVIEW, "focal length to 5.0 % only"),
         ({"inliers": 0.5}, Verdict.REVIEW, "agree with one rigid scene"),
@@ -128,7 +128,9 @@ def test_a_camera_that_leaves_its_path(rng):
     prior = PriorWeight(1.0, 1.0, 0.2, 30.0, GOOD)
     said = [" ".join(judge(one, FREE, GIVEN, True, prior, converged=True)[1]) for one in (scene, jumping)]
     assert "no camera jumps" in said[0]
-    assert "leave the path of their neighbours" in said[1]
+    assert "leave the path of their neighbours, the one of frame 9" in said[1]
+    numbers = np.arange(1001, 1025)
+    assert "frame 1010" in " ".join(judge(jumping, FREE, GIVEN, True, prior, True, frame_numbers=numbers)[1])
 
 
 def test_frame_rms(rng):

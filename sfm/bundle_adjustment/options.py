@@ -14,6 +14,9 @@ class LensUnknowns:
     focal: bool = False  # one factor on the focal length
     focal_prior_px: float | None = None  # what it is drawn to; None: the start
     focal_sigma: float = 0.3  # how strongly, of log focal length
+    principal_point: bool = False  # the same for every frame of a zoom
+    principal_prior_px: tuple[float, float] | None = None  # what it is drawn to; None: the start
+    principal_sigma: float = 0.03  # how strongly, of the plate's width
     radial: int = 0  # coefficients of radial distortion: k1, or k1 and k2
     radial_sigma: float = 0.2  # of each, around 0
     zoom: bool = False  # a focal length of its own for every frame

@@ -22,7 +22,8 @@ from sfm.scene import DepthPriors, Reconstruction, Tracks
 class ShotProblem:
     """`least_squares.Problem` of a shot.
 
-    Parameters: [rotvec, translation, log scale, log zoom] of each frame, log focal factor, radial distortion, points.
+    Parameters: [rotvec, translation, log scale, log zoom] of each frame, log focal factor, shift of the principal point
+    in px, radial distortion, points.
     Rotation vectors turn the start: R = exp(w) R0. Frames and points are packed: only those in use have parameters.
     """
 
@@ -72,8 +73,6 @@ class ShotProblem:
         self.focal = camera.focal_length if not camera.batch else camera.focal_length[self.frames[self.kept_index]].T
         center = camera.principal_point
         self.center = center if not camera.batch else center[self.frames[self.kept_index]].T
-        self.num_focal = int(lens.focal)  # shared parameters before the radial ones
-        self.num_shared = self.num_focal + lens.radial
         if camera.distortion[2:].any():
             raise ValueError(
                 f"distortion: got {camera.distortion.tolist()}, expected k1, k2 alone (Tracks.undistorted)"
@@ -84,7 +83,23 @@ class ShotProblem:
         log_focal = np.log(camera.focal_length[..., 0])
         # a zoom begins where the shot begins
         first = float(log_focal if not camera.batch else log_focal[self.frames[0]])
-        self.log_focal_off = first - np.log(lens.focal_prior_px) if lens.focal_prior_px else 0.0
+        focal_off = first - np.log(lens.focal_prior_px) if lens.focal_prior_px else 0.0
+        shift = np.zeros(2)
+        if lens.principal_prior_px is not None:
+            shift = center.reshape(-1, 2)[0] - lens.principal_prior_px
+        ends = np.cumsum([lens.focal, 2 * lens.principal_point, lens.radial])
+        self.focal_at, self.center_at, self.radial_at = (slice(*ab) for ab in zip([0, *ends[:-1]], ends, strict=True))
+        self.num_shared = int(ends[-1])
+        radial = self.radial0[: lens.radial]
+        self.shared0 = np.r_[np.zeros(self.radial_at.start), radial]
+        # each lens parameter, and how far its start is off what it is drawn to
+        off = np.r_[[focal_off] * lens.focal, shift[: 2 * lens.principal_point], np.zeros(lens.radial)]
+        self.lens_off = off
+        self.lens_sigma = np.r_[
+            [lens.focal_sigma] * lens.focal,
+            [lens.principal_sigma * camera.width] * (2 * lens.principal_point),
+            [lens.radial_sigma] * lens.radial,
+        ]
         self.log_zoom0 = (np.broadcast_to(log_focal, self.before.tracks.num_frames) - first)[self.frames]
 
     def _set_gauge(self) -> None:
@@ -122,8 +137,7 @@ class ShotProblem:
             scale = self.before.depth_scale[self.frames]
             kept[:, self.log_scale] = np.log(np.where(np.isfinite(scale), scale, 1.0))
         points = self.chart0 if self.options.refine_points else np.zeros((0, 3))
-        radial = self.radial0[: self.options.lens.radial]
-        return np.r_[kept.ravel(), np.zeros(self.num_focal), radial, points.ravel()]
+        return np.r_[kept.ravel(), self.shared0, points.ravel()]
 
     def split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Parameters of the frames (frames, kept_size), shared ones, and charts of the points (points, 3)."""
@@ -133,7 +147,7 @@ class ShotProblem:
 
     def radial(self, shared: np.ndarray) -> np.ndarray:
         """k1 and k2, (2,)."""
-        found = shared[self.num_focal :]
+        found = shared[self.radial_at]
         return np.r_[found, self.radial0[len(found) :]]
 
     def _points(self, chart: np.ndarray) -> np.ndarray:
@@ -161,8 +175,10 @@ class ShotProblem:
         if self.with_depth:
             depth_scale[self.frames] = np.exp(kept[:, self.log_scale])
         camera = before.camera
-        if self.num_focal:
+        if self.options.lens.focal:
             camera = camera.with_focal_length(camera.focal_length * np.exp(shared[0]))
+        if self.options.lens.principal_point:
+            camera = replace(camera, principal_point=camera.principal_point + shared[self.center_at])
         if self.options.lens.radial:
             camera = replace(camera, distortion=np.r_[self.radial(shared), 0.0, 0.0])
         if self.options.lens.zoom:
@@ -227,7 +243,7 @@ class ShotEvaluation:
         self.rotation = _columns(rotation_from_rotvec(self.kept[:, :3]) @ problem.R0)
         self.translation = np.ascontiguousarray(self.kept[:, 3:6].T)
         self.points = np.ascontiguousarray(problem._points(self.chart).T)
-        self.focal_factor = float(np.exp(self.shared[0])) if problem.num_focal else 1.0
+        self.focal_factor = float(np.exp(self.shared[0])) if problem.options.lens.focal else 1.0
         self.radial = problem.radial(self.shared)
 
     def _project(self, rows: slice):
@@ -240,6 +256,8 @@ class ShotEvaluation:
         in_cam = rotated + self.translation.take(frame, axis=1)
         focal, center = (v[:, None] if v.ndim == 1 else v[:, rows] for v in (problem.focal, problem.center))
         focal = focal * self.focal_factor
+        if problem.options.lens.principal_point:
+            center = center + self.shared[problem.center_at, None]
         if problem.options.lens.zoom:
             focal = focal * np.exp(self.kept[frame, problem.log_zoom])
         xy = problem.xy[:, rows]
@@ -251,6 +269,13 @@ class ShotEvaluation:
             W = problem.whitening.take(problem.eliminated_index[rows], axis=2)
             projected = [np.einsum("abn,b...n->a...n", W, value) for value in projected]
         return R, rotated, in_cam, projected
+
+    def _by_principal_point(self, rows: slice) -> np.ndarray:
+        """Derivative of whitened reprojections by the principal point, (2, 2, n) or (2, 2, 1)."""
+        whitening = self.problem.whitening
+        if whitening is None:
+            return np.eye(2)[:, :, None]
+        return whitening.take(self.problem.eliminated_index[rows], axis=2)
 
     def _log_depth(self, in_cam: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Whitened depth residuals (n,) of a slice and their derivative by z."""
@@ -287,10 +312,12 @@ class ShotEvaluation:
             by_kept[2, problem.log_scale] = -problem.depth_weight[rows]
         if problem.options.lens.zoom:
             by_kept[:2, problem.log_zoom] = by_focal * inverse_sigma
-        if problem.num_focal:
+        if problem.options.lens.focal:
             shared[:2, 0] = by_focal * inverse_sigma
-        for c in range(problem.options.lens.radial):
-            shared[:2, problem.num_focal + c] = by_radial[0][:, c] * inverse_sigma
+        if problem.options.lens.principal_point:
+            shared[:2, problem.center_at] = self._by_principal_point(rows) * inverse_sigma
+        if problem.options.lens.radial:
+            shared[:2, problem.radial_at] = by_radial[0][:, : problem.options.lens.radial] * inverse_sigma
         by_point = np.zeros((count, 3, n))
         if problem.options.refine_points:
             basis = self._chart_basis.take(problem.eliminated_index[rows], axis=2)
@@ -316,10 +343,8 @@ class ShotEvaluation:
         own."""
         problem, options = self.problem, self.problem.options
         frames, k, size = problem.frames, problem.kept_size, problem.num_kept * problem.kept_size
-        lens_sigma = np.full(problem.num_shared, options.lens.radial_sigma)
-        lens_sigma[: problem.num_focal] = options.lens.focal_sigma
-        lens = self.shared + np.r_[np.full(problem.num_focal, problem.log_focal_off), np.zeros(options.lens.radial)]
-        parts = [(lens / lens_sigma, size + np.arange(len(lens)), csr_array(np.diag(1 / lens_sigma)))]
+        lens = (self.shared + problem.lens_off) / problem.lens_sigma
+        parts = [(lens, size + np.arange(len(lens)), csr_array(np.diag(1 / problem.lens_sigma)))]
         if problem.with_depth:
             smooth = [_around_zero(len(frames), options.frame_scale_sigma), _steps(frames, options.frame_scale_step)]
             parts += [(S @ self.kept[:, problem.log_scale], np.arange(problem.log_scale, size, k), S) for S in smooth]

@@ -17,12 +17,13 @@ from sfm.scene import DepthPriors, Reconstruction
 class Uncertainty:
     """Standard deviations of what was free in an adjustment, NaN of what was not.
 
-    focal: of log focal length (of the first frame, of a zoom); radial (2,): of k1 and k2; zoom (frames,): of log focal
-    length beside the first frame's; centers (frames, 3): of the camera centres along the axes of each camera, beside
-    the first registered one.
+    focal: of log focal length (of the first frame, of a zoom); principal_point (2,): px; radial (2,): of k1 and k2;
+    zoom (frames,): of log focal length beside the first frame's; centers (frames, 3): of the camera centres along the
+    axes of each camera, beside the first registered one.
     """
 
     focal: float
+    principal_point: np.ndarray
     radial: np.ndarray
     zoom: np.ndarray
     centers: np.ndarray
@@ -43,8 +44,9 @@ def uncertainty(scene: Reconstruction, priors: DepthPriors | None, options: Bund
     centers[problem.frames] = kept[:, 3:6]
     if options.lens.zoom:
         zoom[problem.frames] = kept[:, problem.log_zoom]
-    focal = float(shared[0]) if problem.num_focal else float("nan")
-    return Uncertainty(focal, np.r_[shared[problem.num_focal :], np.full(2, np.nan)][:2], zoom, centers)
+    focal = float(shared[0]) if options.lens.focal else float("nan")
+    center, radial = (np.r_[shared[at], np.full(2, np.nan)][:2] for at in (problem.center_at, problem.radial_at))
+    return Uncertainty(focal, center, radial, zoom, centers)
 
 
 def serial_correlation(scene: Reconstruction) -> float:
