@@ -29,6 +29,7 @@ from sfm.synthetic import SyntheticShot, make_shot
 BASELINES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)  # longest distance between cameras over median depth
 FRAMES, TRACKS = 20, 300
 MAX_SLIDE_PX, STRICT_PX = 2.0, 0.5
+MOST = 0.85  # of the shots, solved at a baseline that counts as reached
 OURS = {"sfm": "prior", "sfm, start only": "start", "sfm, no depth": "none"}
 TURNING = "turning only"
 THEIRS = {"COLMAP incremental": "incremental", "COLMAP tuned": "tuned", "COLMAP global": "global"}
@@ -191,7 +192,7 @@ def write(results: dict[str, dict[float, list[float]]], seeds: int) -> None:
     ]  # fmt: skip
     for limit in (MAX_SLIDE_PX, STRICT_PX):
         title = f"Shots solved (slide below {limit:g} px) and median slide, px; columns: path over depth."
-        lines += [title, "", *_table(results, limit), ""]
+        lines += [title, "", *_table(results, limit), "", _reached(results, limit), ""]
     here.with_suffix(".md").write_text("\n".join(lines))
     numbers = {
         name: {str(b): [v if np.isfinite(v) else None for v in s] for b, s in v.items()} for name, v in results.items()
@@ -208,6 +209,16 @@ def _table(results: dict[str, dict[float, list[float]]], limit: float) -> list[s
         cells = [f"{100 * np.mean(s < limit):.0f} %, {m}" for s, m in zip(slides, middle, strict=True)]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return rows
+
+
+def _reached(results: dict[str, dict[float, list[float]]], limit: float) -> str:
+    """How far down each curve goes before it breaks."""
+    reached = []
+    for name in (*OURS, *THEIRS):
+        solved = [np.mean(np.array(results[name][baseline]) < limit) >= MOST for baseline in BASELINES]
+        last = BASELINES[solved.index(False) - 1] if False in solved else BASELINES[-1]
+        reached.append(f"{name} {last:g}" if solved[0] else f"{name} none")
+    return f"Smallest baseline down to which {100 * MOST:.0f} % of the shots are solved at each: {'; '.join(reached)}."
 
 
 def _draw(results: dict[str, dict[float, list[float]]], path: Path) -> None:
