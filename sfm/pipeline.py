@@ -194,8 +194,10 @@ def _solve_set(
     begin = replace(options.start, fovs_deg=()) if given.focal_given else options.start
     begun = start(ideal, priors if prior_given else None, pinhole, options.initialize, mapping, begin)
     found, plain = map_shot(begun, priors, options, tell), begun.otherwise
-    if plain is not None and found.motion.zoom and found.from_prior and not plain.from_prior:
-        # seen with a prior that may be inside out: the zoom is to prove itself
+    contradicted = found.weight.agreement is Agreement.CONTRADICTS
+    if plain is not None and found.motion.zoom and found.from_prior and (contradicted or not plain.from_prior):
+        # seen with a prior that may be inside out, or inside out itself, as a long lens may see an orbit: the zoom is
+        # to prove itself
         other = map_from(lambda: plain, priors, options, tell)
         found = other if other is not None and not explains_more(found, other, options) else found
     if prior_given and found.from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):

@@ -147,7 +147,9 @@ def _cheapest(
     done = [(one, made) for one, made in zip(tried, found, strict=True) if isinstance(made, _Attempt)]
     if not done:
         return None
-    costs = np.array([_relative_cost(made, done[0][1], options) for _, made in done])
+    # beside the one that knows most: a wrong lens may explain two frames well, and no others
+    most = max((made for _, made in done), key=lambda made: np.isfinite(made.settled.whitened_errors()).sum())
+    costs = np.array([_relative_cost(made, most, options) for _, made in done])
     own = [place for place, (one, _) in enumerate(done) if one[0] is tried[0][0]]
     least = int(np.argmin(costs))
     if own and costs[least] > (1 - options.min_gain) * costs[own].min():

@@ -1,16 +1,21 @@
 """The best of several starts: the prior's, unless the geometry contradicts it, at the focal length that fits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from solved import solve
 
+from sfm.bundle_adjustment import LensUnknowns
 from sfm.errors import NotEnoughTracksError
 from sfm.geometry import Sim3
 from sfm.initialize import InitializeOptions, initialize
 from sfm.mapping import MappingOptions, map_keyframes
+from sfm.outliers import TrackingNoise
 from sfm.pipeline import reconstruct, reconstruct_tracks
 from sfm.prior_alignment import Agreement
 from sfm.scene import DepthPriors
-from sfm.start import Start, start
+from sfm.start import Start, StartOptions, _Attempt, _cheapest, start
 from sfm.synthetic import make_shot
 from sfm.verdict import Verdict
 from sfm.video import Video
@@ -99,6 +104,25 @@ def test_a_camera_that_only_turns_cannot_bend_its_prior():
         assert np.std(error) < 0.05
 
 
+def test_a_lens_that_explains_two_frames_alone_is_not_the_best(rng):
+    """The guess and a wrong lens get no further than two frames, the wrong one with small errors; the right one does."""
+    shot = make_shot("orbit", rng=rng, num_frames=8, num_tracks=80, noise_px=0.3)
+    noise = TrackingNoise(0.3, 1.5, np.ones(80))
+
+    def attempt(camera, lens):
+        far = float(camera.focal_length[0] / shot.camera.focal_length[0])
+        error = {1.0: 1.0, 2.0: 3.0, 4.0: 0.2}[far]
+        scene, _ = solve(shot, rng, lost=() if far == 1 else tuple(range(2, 8)))
+        xy = scene.reprojections() + error * (shot.tracks.xy - scene.reprojections())
+        seen = scene.registered[shot.tracks.frame]
+        scene = replace(scene, tracks=replace(shot.tracks, xy=np.where(seen[:, None], xy, shot.tracks.xy)))
+        return _Attempt(scene, scene, noise)
+
+    cameras = [shot.camera.with_focal_length(shot.camera.focal_length * factor) for factor in (2.0, 4.0, 1.0)]
+    found = _cheapest([(one, one, False) for one in cameras], LensUnknowns(), attempt, StartOptions())
+    assert found is not None and found[0][0] is cameras[2]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_useless_prior_must_not_have_decided_where_the_solve_ended(monkeypatch, fails):
     """The start is made to believe noise: what contradicts in the end is mapped again without it, if that works."""
@@ -117,7 +141,7 @@ def test_a_useless_prior_must_not_have_decided_where_the_solve_ended(monkeypatch
         raise NotEnoughTracksError("known depth")
 
     monkeypatch.setattr("sfm.pipeline.start", gullible)
-    monkeypatch.setattr("sfm.pipeline.costs_less", lambda *scenes: not compared.append(scenes))
+    monkeypatch.setattr("sfm.mapped_shot.costs_less", lambda *scenes: not compared.append(scenes))
     solved, report = reconstruct_tracks(shot.tracks, noise_prior, shot.camera)
     assert len(compared) == (0 if fails else 1)
     assert _position_error(solved, shot) < 0.05
