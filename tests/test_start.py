@@ -105,7 +105,7 @@ def test_a_camera_that_only_turns_cannot_bend_its_prior():
 
 
 def test_a_lens_that_explains_two_frames_alone_is_not_the_best(rng):
-    """The guess and a wrong lens get no further than two frames, the wrong one with small errors; the right one does."""
+    """The guess and a wrong lens get no further than two frames, the wrong one with small errors."""
     shot = make_shot("orbit", rng=rng, num_frames=8, num_tracks=80, noise_px=0.3)
     noise = TrackingNoise(0.3, 1.5, np.ones(80))
 
