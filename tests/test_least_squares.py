@@ -15,6 +15,7 @@ from sfm.least_squares import (
     sparse_jacobian,
 )
 from sfm.least_squares.normal_equations import NormalEquations
+from sfm.least_squares.reduced_system import ReducedSystem, _Band, _Dense
 from sfm.least_squares.scipy_reference import _robustify
 
 LOSSES = ["squared", "huber", "soft_l1", "cauchy"]
@@ -75,6 +76,45 @@ def _start(problem, rng, off=0.1):
     size = problem.num_kept * 2 + 1
     x[:size][~problem.free] = problem.truth[:size][~problem.free]
     return x
+
+
+# the reduced system
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+def test_a_band_solves_what_a_dense_matrix_solves(rng, shared):
+    """Windows subtracted at several places, parameters fixed in the middle, a border."""
+    blocks, k, width = 12, 3, 8
+    size = blocks * k
+    free = np.ones(size + shared, bool)
+    free[[0, 1, 2, 17, 30]] = False
+    U = rng.standard_normal((k, k, blocks))
+    prior = 0.1 * rng.standard_normal((size + shared, size + shared))
+    near = np.abs(np.subtract.outer(np.arange(size), np.arange(size))) <= width
+    prior[:size, :size] *= near
+    added = [
+        (U + U.swapaxes(0, 1), rng.standard_normal((k, shared, blocks)), 40 * np.eye(shared)),
+        csr_array(prior + prior.T),
+        [(low, rng.standard_normal((9 + shared, 4))) for low in (0, 9, 27)],
+    ]
+    found = []
+    for reach in (width, size):
+        system = ReducedSystem(size, shared, reach)
+        system.add_blocks(*added[0])
+        system.add_sparse(added[1])
+        system.add_diagonal(np.full(size + shared, 60.0))
+        for low, M in added[2]:
+            system.copy().subtract(M @ M.T, low)  # of a copy: nothing happens
+            system.subtract(M @ M.T, low)
+        solve = system.factor(free)
+        assert solve is not None
+        right = np.random.default_rng(0).standard_normal((size + shared, 2))
+        found.append(np.column_stack([solve(right), solve(right[:, 0]), system.diagonal()]))
+        assert type(system.inner) is (_Band if reach == width else _Dense)
+        system.add_diagonal(np.full(size + shared, -1e3))
+        assert system.factor(free) is None
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10, atol=1e-12)
+    assert (found[0][~free, :3] == 0).all()
 
 
 # losses

@@ -1,15 +1,16 @@
 """One linearisation of a problem, solved at any damping: points eliminated (Triggs et al. 2000, section 6.1).
 
-[ U + D   W     ] [dx_kept      ]   [g_kept      ]         S = U + D - W (V + D)^-1 W^T   (dense, symmetric)
+[ U + D   W     ] [dx_kept      ]   [g_kept      ]         S = U + D - W (V + D)^-1 W^T
 [ W^T     V + D ] [dx_eliminated] = [g_eliminated]
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.linalg
+from scipy.sparse import csr_array
 
 from sfm.least_squares.problem import Evaluation, Problem, knee_of, slices
+from sfm.least_squares.reduced_system import ReducedSystem
 from sfm.threads import in_threads
 
 
@@ -50,10 +51,14 @@ class NormalEquations:
         self.size = problem.num_kept * problem.kept_size
         at = problem.at(x)
         residuals, J = at.prior()
-        self.U, self.g = (J.T @ J).toarray(), -(J.T @ residuals)
+        prior, self.g = csr_array(J.T @ J), -(J.T @ residuals)
+        self.U = ReducedSystem(self.size, problem.num_shared, _width(problem, prior))
+        self.U.add_sparse(prior)
         self.parts: list[_Part] = []
         for part, U, border, corner, g in in_threads(lambda rows: self._part(at, rows), slices(problem)):
-            self._add(U, border, corner, g)
+            self.U.add_blocks(U, border, corner)
+            self.g[: self.size] -= g[: problem.kept_size].T.ravel()
+            self.g[self.size :] -= g[problem.kept_size :].sum(1)
             if part is not None:
                 self.parts.append(part)
 
@@ -94,41 +99,21 @@ class NormalEquations:
         )  # fmt: skip
         return part, U, border, corner, g
 
-    def _add(self, U: np.ndarray, border: np.ndarray, corner: np.ndarray, g: np.ndarray) -> None:
-        """Add a slice's sums to U and g."""
-        problem, k, size = self.problem, self.problem.kept_size, self.size
-        diagonal = self.U[:size, :size].reshape(problem.num_kept, k, problem.num_kept, k)
-        frames = np.arange(problem.num_kept)
-        diagonal[frames, :, frames, :] += np.moveaxis(U, 2, 0)
-        self.g[:size] -= g[:k].T.ravel()
-        if problem.num_shared:
-            across = np.moveaxis(border, 2, 0).reshape(size, -1)
-            self.U[:size, size:] += across
-            self.U[size:, :size] += across.T
-            self.U[size:, size:] += corner
-            self.g[size:] -= g[k:].sum(1)
-
     def factor(self, damping: float) -> bool:
         """Eliminate and factor at this damping; False when the reduced system is not positive definite."""
         S = self.U.copy()
-        self.damping = damping * np.maximum(np.diag(S), 1e-12)
-        S[np.diag_indices_from(S)] += self.damping
-        for product, span in in_threads(lambda p: self._eliminate(p, damping), self.parts):
-            window = span.stop - span.start
-            S[span, span] -= product[:window, :window]
-            if self.problem.num_shared:
-                S[self.size :, span] -= product[window:, :window]
-                S[span, self.size :] -= product[:window, window:]
-                S[self.size :, self.size :] -= product[window:, window:]
-        free = self.problem.free
-        try:
-            self.cholesky = scipy.linalg.cho_factor(S[np.ix_(free, free)], lower=True, check_finite=False)
-        except scipy.linalg.LinAlgError:
-            return False
-        return True
+        self.damping = damping * np.maximum(S.diagonal(), 1e-12)
+        S.add_diagonal(self.damping)
+        for product, low in in_threads(lambda p: self._eliminate(p, damping), self.parts):
+            S.subtract(product, low)
+        reduced = S.factor(self.problem.free)
+        if reduced is not None:
+            self.reduced = reduced
+        return reduced is not None
 
-    def _eliminate(self, part: _Part, damping: float) -> tuple[np.ndarray, slice]:
-        """W V^-1 W^T of a part: W L^-T is scattered into a dense matrix over the frames it touches, BLAS squares it."""
+    def _eliminate(self, part: _Part, damping: float) -> tuple[np.ndarray, int]:
+        """W V^-1 W^T of a part over the kept parameters from which on it touches any, and the shared ones: W L^-T is
+        scattered into a dense matrix over the frames it touches, BLAS squares it."""
         problem, k, e = self.problem, self.problem.kept_size, self.problem.eliminated_size
         diagonal = np.einsum("aap->ap", part.V)
         # a block whose direction nothing measures must not take steps of any length
@@ -141,7 +126,7 @@ class NormalEquations:
         if problem.num_shared:
             Z = np.einsum("abp,cbp->apc", part.W_shared, part.L_inv)
             M[(high - low) * k :] = Z.reshape(problem.num_shared, -1)
-        return M @ M.T, slice(low * k, high * k)
+        return M @ M.T, low * k
 
     def solve(self, damping: float) -> tuple[np.ndarray, float]:
         """The damped step over all parameters and the decrease of the cost it predicts (-1 if there is none)."""
@@ -158,14 +143,12 @@ class NormalEquations:
     def covariance(self, of: np.ndarray) -> np.ndarray:
         """Covariance (m, m) of some of the kept and shared parameters, of (m,), all others free to follow; NaN where a
         parameter is fixed or the system cannot be factored."""
-        where = np.cumsum(self.problem.free) - 1
         free = self.problem.free[of]
         found = np.full((len(of), len(of)), np.nan)
         if free.any() and self.factor(1e-12):
-            unit = np.zeros((int(self.problem.free.sum()), int(free.sum())))
-            unit[where[of[free]], np.arange(unit.shape[1])] = 1.0
-            inverse = scipy.linalg.cho_solve(self.cholesky, unit, check_finite=False)
-            found[np.ix_(free, free)] = inverse[where[of[free]]]
+            unit = np.zeros((len(self.g), int(free.sum())))
+            unit[of[free], np.arange(unit.shape[1])] = 1.0
+            found[np.ix_(free, free)] = self.reduced(unit)[of[free]]
         return found
 
     def back_substitute(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -178,8 +161,7 @@ class NormalEquations:
             for a in range(k):
                 reduced[a:size:k] -= np.bincount(part.kept, coupling[a], problem.num_kept)
             reduced[size:] -= np.einsum("abp,bp->a", part.W_shared, inner)
-        step = np.zeros(len(g))
-        step[problem.free] = scipy.linalg.cho_solve(self.cholesky, reduced[problem.free], check_finite=False)
+        step = self.reduced(reduced)
         frames = step[:size].reshape(-1, k).T
         back = []
         for part, inner in zip(self.parts, blocks, strict=True):
@@ -187,6 +169,18 @@ class NormalEquations:
             coupling += np.einsum("abp,a->bp", part.W_shared, step[size:])
             back.append(part.apply_v_inverse(inner - coupling))
         return step, back
+
+
+def _width(problem: Problem, prior: csr_array) -> int:
+    """How far apart two kept parameters may be that an eliminated block or the prior (n, n) ties together."""
+    k, coupled = problem.kept_size, prior.tocoo()
+    inner = (coupled.row < problem.num_kept * k) & (coupled.col < problem.num_kept * k)
+    width = int(np.abs(coupled.row - coupled.col)[inner].max(initial=k - 1))
+    if not problem.num_eliminated:
+        return width
+    new = np.flatnonzero(np.diff(problem.eliminated_index, prepend=-1))
+    spans = np.maximum.reduceat(problem.kept_index, new) - np.minimum.reduceat(problem.kept_index, new)
+    return max(width, int(spans.max()) * k + k - 1)
 
 
 def _inverse_cholesky(V: np.ndarray) -> np.ndarray:

@@ -1,0 +1,196 @@
+"""The reduced system of the kept and the shared parameters: symmetric, its inner part dense or a band, with a border.
+
+Where eliminated blocks touch only kept blocks near each other, as tracks shorter than the shot do, what is far from the
+diagonal is zero and stays so in the Cholesky factor (Triggs et al. 2000, section 6.3): memory and time then grow with
+the number of kept blocks and not with its square and cube.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import scipy.linalg
+from numpy.lib.stride_tricks import as_strided
+from scipy.linalg.lapack import dpbtrf, dpbtrs
+from scipy.sparse import csr_array, tril
+
+_BAND_PAYS_BELOW = 0.5  # of the size: a wider band is factored faster as a dense matrix
+
+Solve = Callable[[np.ndarray], np.ndarray]  # right-hand sides (size, m) -> solutions
+
+
+class _Inner(Protocol):
+    """A symmetric positive definite matrix over the kept parameters."""
+
+    def copy(self) -> "_Inner": ...
+    def diagonal(self) -> np.ndarray: ...
+    def add_diagonal(self, values: np.ndarray) -> None: ...
+    def add_blocks(self, blocks: np.ndarray) -> None: ...
+    def add_sparse(self, matrix: csr_array) -> None: ...
+    def subtract(self, window: np.ndarray, low: int) -> None: ...
+    def factor(self, free: np.ndarray) -> Solve | None: ...
+
+
+class _Dense:
+    def __init__(self, matrix: np.ndarray):
+        self.matrix = matrix
+
+    def copy(self) -> "_Dense":
+        return _Dense(self.matrix.copy())
+
+    def diagonal(self) -> np.ndarray:
+        return np.diag(self.matrix)
+
+    def add_diagonal(self, values: np.ndarray) -> None:
+        self.matrix[np.diag_indices_from(self.matrix)] += values
+
+    def add_blocks(self, blocks: np.ndarray) -> None:
+        k, _, count = blocks.shape
+        at = np.arange(count)
+        self.matrix.reshape(count, k, count, k)[at, :, at, :] += np.moveaxis(blocks, 2, 0)
+
+    def add_sparse(self, matrix: csr_array) -> None:
+        self.matrix += matrix.toarray()
+
+    def subtract(self, window: np.ndarray, low: int) -> None:
+        high = low + len(window)
+        self.matrix[low:high, low:high] -= window
+
+    def factor(self, free: np.ndarray) -> Solve | None:
+        try:
+            # what is fixed is left out: of a solve for points alone that is nearly all
+            cholesky = scipy.linalg.cho_factor(self.matrix[np.ix_(free, free)], lower=True, check_finite=False)
+        except scipy.linalg.LinAlgError:
+            return None
+
+        def solve(right: np.ndarray) -> np.ndarray:
+            found = np.zeros_like(right)
+            found[free] = scipy.linalg.cho_solve(cholesky, right[free], check_finite=False)
+            return found
+
+        return solve
+
+
+class _Band:
+    """band[j, d] is the element (j + d, j): what LAPACK calls lower band storage, transposed."""
+
+    def __init__(self, band: np.ndarray):
+        self.band = band
+
+    def copy(self) -> "_Band":
+        return _Band(self.band.copy())
+
+    def diagonal(self) -> np.ndarray:
+        return self.band[:, 0]
+
+    def add_diagonal(self, values: np.ndarray) -> None:
+        self.band[:, 0] += values
+
+    def add_blocks(self, blocks: np.ndarray) -> None:
+        k = len(blocks)
+        for a in range(k):
+            for c in range(a + 1):
+                self.band[c::k, a - c] += blocks[a, c]
+
+    def add_sparse(self, matrix: csr_array) -> None:
+        lower = tril(matrix, format="coo")
+        self.band[lower.col, lower.row - lower.col] += lower.data
+
+    def subtract(self, window: np.ndarray, low: int) -> None:
+        size = len(window)
+        wide = np.zeros((size, 2 * size))
+        wide[:, :size] = window
+        # row j of the symmetric window from its diagonal on, behind it zeros
+        step = wide.strides[1]
+        shifted = as_strided(wide, (size, size), ((2 * size + 1) * step, step), writeable=False)
+        width = min(size, self.band.shape[1])
+        self.band[low : low + size, :width] -= shifted[:, :width]
+
+    def factor(self, free: np.ndarray) -> Solve | None:
+        band, fixed = self.band.copy(), np.flatnonzero(~free)
+        width = band.shape[1] - 1
+        band[fixed] = 0.0
+        back = np.arange(1, width + 1)
+        row, offset = np.broadcast_arrays(fixed[:, None] - back, back)
+        band[row[row >= 0], offset[row >= 0]] = 0.0
+        band[fixed, 0] = 1.0
+        cholesky, info = dpbtrf(band.T, lower=1, overwrite_ab=1)
+        if info:
+            return None
+
+        def solve(right: np.ndarray) -> np.ndarray:
+            found, _ = dpbtrs(cholesky, np.where(free[:, None], right, 0.0), lower=1)
+            return found
+
+        return solve
+
+
+class ReducedSystem:
+    """Zero at first; size kept parameters, of which those more than `width` apart never meet, and shared ones."""
+
+    def __init__(self, size: int, shared: int, width: int):
+        banded = width < _BAND_PAYS_BELOW * size
+        self.inner: _Inner = _Band(np.zeros((size, width + 1))) if banded else _Dense(np.zeros((size, size)))
+        self.border, self.corner = np.zeros((size, shared)), np.zeros((shared, shared))
+
+    def copy(self) -> "ReducedSystem":
+        """One that may be changed without changing this one."""
+        other = object.__new__(ReducedSystem)
+        other.inner, other.border, other.corner = self.inner.copy(), self.border.copy(), self.corner.copy()
+        return other
+
+    def diagonal(self) -> np.ndarray:
+        """Of the whole matrix."""
+        return np.r_[self.inner.diagonal(), np.diag(self.corner)]
+
+    def add_diagonal(self, values: np.ndarray) -> None:
+        """Add to the diagonal of the whole matrix."""
+        size = len(self.border)
+        self.inner.add_diagonal(values[:size])
+        self.corner[np.diag_indices_from(self.corner)] += values[size:]
+
+    def add_blocks(self, blocks: np.ndarray, border: np.ndarray, corner: np.ndarray) -> None:
+        """Add a block (k, k, blocks) of each kept block, border (k, b, blocks) and corner (b, b)."""
+        self.inner.add_blocks(blocks)
+        self.border += np.moveaxis(border, 2, 0).reshape(self.border.shape)
+        self.corner += corner
+
+    def add_sparse(self, matrix: csr_array) -> None:
+        """Add a sparse symmetric matrix over all parameters."""
+        size = len(self.border)
+        self.inner.add_sparse(csr_array(matrix[:size, :size]))
+        self.border += matrix[:size, size:].toarray()
+        self.corner += matrix[size:, size:].toarray()
+
+    def subtract(self, product: np.ndarray, low: int) -> None:
+        """Subtract a matrix over the kept parameters from `low` on and all shared ones behind them."""
+        window = len(product) - len(self.corner)
+        self.inner.subtract(product[:window, :window], low)
+        self.border[low : low + window] -= product[:window, window:]
+        self.corner -= product[window:, window:]
+
+    def factor(self, free: np.ndarray) -> Solve | None:
+        """A function that solves for right-hand sides (n,) or (n, m), zero where not free; None where the system is not
+        positive definite. free (n,) bool: over all parameters."""
+        size = len(self.border)
+        kept, shared = free[:size], free[size:]
+        inner = self.inner.factor(kept)
+        if inner is None:
+            return None
+        border = self.border * kept[:, None] * shared
+        across = inner(border)
+        corner = self.corner * np.outer(shared, shared) + np.diag((~shared).astype(float)) - border.T @ across
+        try:
+            cholesky = scipy.linalg.cho_factor(corner, lower=True, check_finite=False) if len(corner) else None
+        except scipy.linalg.LinAlgError:
+            return None
+
+        def solve(right: np.ndarray) -> np.ndarray:
+            columns = right.reshape(len(right), -1) * free[:, None]
+            found = inner(columns[:size])
+            if cholesky is None:
+                return found.reshape(right.shape)
+            behind = scipy.linalg.cho_solve(cholesky, columns[size:] - border.T @ found, check_finite=False)
+            return np.concatenate([found - across @ behind, behind]).reshape(right.shape)
+
+        return solve
