@@ -12,7 +12,7 @@ from scipy.sparse import csr_array, diags_array, vstack
 
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.errors import NoSolutionError
-from sfm.geometry.rotation import rotation_from_rotvec, skew
+from sfm.geometry.rotation import left_jacobian, rotation_from_rotvec
 from sfm.geometry.transform import Rigid3
 from sfm.least_squares import Linearization, Loss, Losses
 from sfm.residuals import log_depth, radial_reprojection, reprojection
@@ -327,7 +327,7 @@ class ShotEvaluation:
     @cached_property
     def _turned(self) -> np.ndarray:
         """Left Jacobians of the frames' rotation vectors, (3, 3, frames)."""
-        return _columns(_left_jacobian(self.kept[:, :3]))
+        return _columns(left_jacobian(self.kept[:, :3]))
 
     @cached_property
     def _chart_basis(self) -> np.ndarray:
@@ -385,14 +385,3 @@ def _bends(frames: np.ndarray, sigma: float) -> csr_array:
 def _columns(matrices: np.ndarray) -> np.ndarray:
     """(n, k, k) as contiguous (k, k, n)."""
     return np.ascontiguousarray(np.moveaxis(matrices, 0, 2))
-
-
-def _left_jacobian(w: np.ndarray) -> np.ndarray:
-    """Left Jacobian of SO(3), (n, 3, 3): exp(w + dw) = exp(J_l(w) dw) exp(w) (Sola et al. 2018, eq. 145)."""
-    angle = np.linalg.norm(w, axis=1)[:, None, None]
-    small = angle < 1e-4
-    safe = np.where(small, 1.0, angle)
-    first = np.where(small, 0.5 - angle**2 / 24, (1 - np.cos(safe)) / safe**2)
-    second = np.where(small, 1 / 6 - angle**2 / 120, (safe - np.sin(safe)) / safe**3)
-    K = skew(w)
-    return np.eye(3) + first * K + second * K @ K

@@ -23,6 +23,19 @@ def rotation_from_rotvec(rotvec: ArrayLike) -> np.ndarray:
     return Rotation.from_rotvec(rotvec.reshape(-1, 3)).as_matrix().reshape(*rotvec.shape[:-1], 3, 3)
 
 
+def left_jacobian(rotvec: ArrayLike) -> np.ndarray:
+    """Left Jacobian of SO(3), (*batch, 3, 3): exp(w + dw) = exp(J_l(w) dw) exp(w) to first order (Sola et al. 2018,
+    eq. 145). rotvec (*batch, 3) radians."""
+    rotvec = np.asarray(rotvec, dtype=float)
+    angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
+    small = angle < 1e-4
+    safe = np.where(small, 1.0, angle)
+    first = np.where(small, 0.5 - angle**2 / 24, (1 - np.cos(safe)) / safe**2)
+    second = np.where(small, 1 / 6 - angle**2 / 120, (safe - np.sin(safe)) / safe**3)
+    K = skew(rotvec)
+    return np.eye(3) + first * K + second * K @ K
+
+
 def rotvec_from_rotation(rotation: ArrayLike) -> np.ndarray:
     """Logarithm map. rotation (*batch, 3, 3) -> rotvec (*batch, 3) radians, length at most pi."""
     rotation = np.asarray(rotation, dtype=float)
