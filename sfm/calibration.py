@@ -76,10 +76,13 @@ def calibrate(
     first = focal.reshape(-1, 2)[0, 0]  # of a zoom the curve stays
     guess = focal / first * (lens.focal_prior_px or first)
     if motion.motion is Motion.STATIC:
-        if not lens.focal:
-            return scene, KNOWN_LENS, LensEvidence(False)
-        camera = replace(scene.camera, focal_length=guess, distortion=np.zeros(0))
-        return replace(scene, camera=camera), KNOWN_LENS, LensEvidence(True, lens.focal_sigma, False)
+        evidence = LensEvidence(lens.focal, lens.focal_sigma if lens.focal else float("nan"), not lens.focal)
+        if lens.principal_point:
+            sigma = lens.principal_sigma * scene.camera.width
+            evidence = replace(evidence, principal_sigma_px=(sigma, sigma))
+        if lens.focal:
+            scene = replace(scene, camera=replace(scene.camera, focal_length=guess, distortion=np.zeros(0)))
+        return scene, KNOWN_LENS, evidence
     part = thinned(scene, options.max_frames, options.max_points)
     tried = [replace(lens, radial=count) for count in range(3 if lens.radial else 1)]
     along = _along_the_valley if lens.focal and motion.motion is not Motion.NODAL else _solved
@@ -103,8 +106,9 @@ def calibrate(
         camera = camera if known else camera.with_focal_length(guess)
         evidence = replace(evidence, focal_sigma=found.focal if known else lens.focal_sigma, focal_known=known)
     if lens.principal_point:
-        if not center_known:
-            camera = replace(camera, principal_point=lens.principal_prior_px or part.camera.principal_point)
+        if not center_known and lens.principal_prior_px is not None:
+            off = camera.principal_point.reshape(-1, 2)[0] - lens.principal_prior_px
+            camera = replace(camera, principal_point=camera.principal_point - off)
         evidence = replace(evidence, principal_sigma_px=tuple(center_sigma.tolist()), principal_known=center_known)
         logger.info("principal point known to %.1f, %.1f px", *center_sigma)
     lens = replace(lens, focal=known, principal_point=center_known, radial=best)

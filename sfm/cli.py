@@ -184,7 +184,8 @@ def reconstruct(
         bool, _option(LENS, "Refine what is given; nothing given is always refined.", "--refine-focal")
     ] = False,
     refine_principal_point: Annotated[
-        bool, _option(LENS, "Refine it too: of a cropped or shifted plate.", "--refine-principal-point")
+        bool,
+        _option(LENS, "Of a cropped plate, a shifted lens: look for it too.", "--refine-principal-point"),
     ] = False,
     readout_ms: Annotated[
         float, _option(LENS, "A rolling shutter's read-out, top row to bottom row; 0: a global one.", metavar="MS")

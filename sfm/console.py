@@ -212,6 +212,7 @@ def summarize(console: Console, solve: dict[str, Any], folder: str) -> None:
 
 def _frames(solve: dict[str, Any]) -> str:
     text = f"{solve['registered']} of {solve['frames']} have a camera"
+    numbers = [frame["frame"] for frame in solve["per_frame"]]
     for key, what in (
         ("bridged_frames", "interpolated for"),
         ("unregistered_frames", "none for"),
@@ -219,14 +220,14 @@ def _frames(solve: dict[str, Any]) -> str:
         ("missing_frames", "missing on disk"),
     ):
         if solve[key]:
-            text += f"; {what} {_ranges(solve[key])}"
+            text += f"; {what} {_ranges(solve[key], None if key == 'missing_frames' else numbers)}"
     return text
 
 
-def _ranges(numbers: list[int]) -> str:
+def _ranges(numbers: list[int], of: list[int] | None) -> str:
     from sfm.footage import frame_ranges
 
-    return frame_ranges(numbers)
+    return frame_ranges(numbers, of)
 
 
 def _error(solve: dict[str, Any]) -> str:

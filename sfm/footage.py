@@ -191,14 +191,17 @@ class Pictures:
         return (self._frames[number - 1] for number in numbers)
 
 
-def frame_ranges(numbers: Sequence[int] | np.ndarray) -> str:
-    """Plate numbers in as few words as possible.
+def frame_ranges(numbers: Sequence[int] | np.ndarray, of: Sequence[int] | np.ndarray | None = None) -> str:
+    """Plate numbers in as few words as possible. of: numbers that follow each other, None: all do.
 
     >>> frame_ranges([1004, 1005, 1006, 1033])
     '1004-1006, 1033'
+    >>> frame_ranges([1004, 1007, 1013], of=[1001, 1004, 1007, 1010, 1013])
+    '1004-1007, 1013'
     """
     numbers = np.unique(np.asarray(numbers, dtype=int))
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    place = numbers if of is None else np.searchsorted(of, numbers)
+    runs = np.split(numbers, np.flatnonzero(np.diff(place) > 1) + 1)
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs if len(run))
 
 

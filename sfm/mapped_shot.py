@@ -9,6 +9,7 @@ import numpy as np
 from sfm.bundle_adjustment import LensUnknowns, adjust
 from sfm.calibration import LensEvidence, calibrate
 from sfm.errors import NoSolutionError, NotEnoughTracksError
+from sfm.geometry.camera import Camera
 from sfm.mapping import MappingOptions, extend
 from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, classify_motion, held_as
 from sfm.options import Options
@@ -21,7 +22,7 @@ from sfm.start import Start, costs_less, settled
 logger = logging.getLogger(__name__)
 
 MAX_CALIBRATIONS = 3
-REFITTED_FROM = 0.02  # change of log focal length, from which outliers are told anew
+REFITTED_FROM = 0.02  # change of log focal length or viewing direction, from which outliers are told anew
 
 Progress = Callable[[str, float, str], None]  # stage, part done 0..1, what it found so far
 
@@ -48,10 +49,14 @@ def map_shot(begun: Start, priors: DepthPriors, options: Options, tell: Progress
     grown, noise = extend(begun.scene, mapped_with, mapping, _mapping_progress(tell), begun.noise)
     check_registered(grown)
     tell("adjusting", 0.0, "what kind of shot is it")
-    motion = classify_motion(grown, mapped_with, noise, mapping.lens, options.motion)
+    # from here on: of a cropped plate the middle is not the principal point, and a pan about it is none
+    middle = tuple(grown.camera.principal_point.reshape(-1, 2)[0].tolist())
+    lens = replace(mapping.lens, principal_point=options.refine_principal_point, principal_prior_px=middle)
+    motion = classify_motion(grown, mapped_with, noise, lens, options.motion)
     if begun.otherwise is not None and not motion.zoom:  # nothing of it must stay
         return map_shot(begun.otherwise, priors, options, tell)
     tell("adjusting", 0.3, f"{motion.motion.value.replace('_', ' ')}{' with zoom' if motion.zoom else ''}")
+    options = replace(options, mapping=replace(mapping, lens=lens))
     grown, noise, lens, evidence = _calibrated(grown, mapped_with, noise, motion, options)
     grown = in_unit_of(grown, priors)
     if motion.motion in (Motion.NODAL, Motion.STATIC):
@@ -66,22 +71,27 @@ def map_shot(begun: Start, priors: DepthPriors, options: Options, tell: Progress
 def _calibrated(
     grown: Reconstruction, priors: DepthPriors, noise: TrackingNoise, motion: MotionEvidence, options: Options
 ) -> tuple[Reconstruction, TrackingNoise, LensUnknowns, LensEvidence]:
-    """The scene with its lens; outliers told at a focal length far from it hide it, so that it is asked again."""
+    """The scene with its lens; outliers told at a lens far from it hide it, so that it is asked again."""
     mapping = options.mapping or MappingOptions()
     lens, evidence = mapping.lens, LensEvidence(False)
-    middle = tuple(grown.camera.principal_point.reshape(-1, 2)[0].tolist())
     for _ in range(MAX_CALIBRATIONS):
-        before = grown.camera.focal_length
-        asked = replace(
-            mapping.lens, zoom=lens.zoom, principal_point=options.refine_principal_point, principal_prior_px=middle
-        )
+        before = grown.camera
+        asked = replace(mapping.lens, zoom=lens.zoom)
         grown, lens, evidence = calibrate(grown, priors, noise, motion, asked, options.calibration)
-        moved = bool(np.abs(np.log(grown.camera.focal_length.flat[0] / before.flat[0])) > REFITTED_FROM)
+        moved = _change(before, grown.camera) > REFITTED_FROM
         if motion.zoom or moved:  # mapped without its zoom, with too few frames to tell it, or with another lens
             grown, noise = _refitted(grown, priors, noise, motion, lens, mapping)
         if not moved:
             break
     return grown, noise, lens, evidence
+
+
+def _change(before: Camera, after: Camera) -> float:
+    """Of log focal length, or of the principal point in focal lengths; in the first frame."""
+    focal = before.focal_length.reshape(-1, 2)[0]
+    longer = np.log(after.focal_length.reshape(-1, 2)[0] / focal)
+    aside = (after.principal_point - before.principal_point).reshape(-1, 2)[0] / focal
+    return float(max(np.abs(longer).max(), np.abs(aside).max()))
 
 
 def _refitted(
@@ -111,12 +121,13 @@ def map_from(
         return None
 
 
-def explains_more(one: MappedShot, other: MappedShot, options: Options) -> bool:
-    """Whether one explains the tracks clearly better than the other, each as its tracks alone would have it."""
+def explains_more(one: MappedShot, other: MappedShot, options: Options) -> bool | None:
+    """Whether one explains the tracks clearly better than the other, each as its tracks alone would have it; None where
+    they cannot be compared."""
     try:
         mine, others = (settled(each.grown, each.noise, options.start, each.lens.zoom) for each in (one, other))
     except NoSolutionError:
-        return False
+        return None
     return costs_less(mine, others, one.noise, options.start)
 
 

@@ -33,7 +33,7 @@ class Options:
     prior_weight: PriorWeightOptions = field(default_factory=PriorWeightOptions)
     verdict: VerdictOptions = field(default_factory=VerdictOptions)
     refine_focal: bool = False  # refine a focal length that was given; one that was not always is
-    refine_principal_point: bool = False  # held at the one given, or the plate's middle, but by so much
+    refine_principal_point: bool = False  # drawn to the one given, or the plate's middle, within 3 % of the width
     start_fov_deg: float = 50.0  # horizontal, where no lens is given: between a phone (65) and 35 mm on Super 35 (39)
     start_fov_sigma: float = 0.3  # how far off that may be, of log focal length
     pixel_aspect: float = 1.0  # where no lens is given: width over height of a stored pixel, 2 for 2x anamorphic

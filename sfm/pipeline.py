@@ -78,7 +78,7 @@ def reconstruct(
     depth: what `sfm.depth.load` takes (a folder of maps, a network's name, folder or file, a callable
     `(frames (n, h, w, 3) uint8) -> (n, h', w')`, "auto", "none"), or with your own tracks `DepthPriors` at their
     observations. Nothing is cached: `sfm.depth.cache.cached(model, video)` does that.
-    camera: the intrinsics if known (then fixed unless `options.refine_focal`); else the field of view the depth network
+    camera: the intrinsics if known (fixed but for what `options` refines); else the field of view the depth network
     saw, or `options.start_fov_deg`, is refined.
     masks: a folder of images, black where nothing may be tracked unless `options.masks` says otherwise. tracks: your
     own, on the clip's frames, instead of the tracker's. Raises an `SfmError` that says what to do.
@@ -95,6 +95,8 @@ def reconstruct(
         mask = load_masks(masks, footage, options.masks) if masks is not None else None
         tracks = track_points(footage, options.tracking, mask, _tracking_progress(tell, len(footage)))
     else:
+        if tracks.num_frames != len(footage):
+            raise ValueError(f"tracks: got {tracks.num_frames} frames, expected the clip's {len(footage)}")
         options = replace(options, mapping=options.mapping or BY_HAND)
     patch = options.tracking.patch_radius * max(1.0, shot.width / options.tracking.working_width)
     sampling = replace(options.depth, edge_radius_px=patch)
@@ -199,7 +201,7 @@ def _solve_set(
         # seen with a prior that may be inside out, or inside out itself, as a long lens may see an orbit: the zoom is
         # to prove itself
         other = map_from(lambda: plain, priors, options, tell)
-        found = other if other is not None and not explains_more(found, other, options) else found
+        found = other if other is not None and explains_more(found, other, options) is False else found
     if prior_given and found.from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
         # a prior that is no help must not have decided where the solve ended up
         without = partial(start, ideal, None, pinhole, options.initialize, mapping, begin)

@@ -152,8 +152,10 @@ def _cheapest(
     costs = np.array([_relative_cost(made, most, options) for _, made in done])
     own = [place for place, (one, _) in enumerate(done) if one[0] is tried[0][0]]
     least = int(np.argmin(costs))
-    if own and costs[least] > (1 - options.min_gain) * costs[own].min():
-        least = own[int(np.argmin(costs[own]))]
+    if own:
+        mine = own[int(np.argmin(costs[own]))]
+        if _relative_cost(done[least][1], done[mine][1], options) > 1 - options.min_gain:
+            least = mine
     return done[least]
 
 

@@ -40,6 +40,7 @@ class VerdictOptions:
     min_inlier_part: float = 0.6
     min_registered_part: float = 0.5  # fewer frames FAIL
     max_focal_sigma: float = 0.02  # relative, of a focal length that was not given
+    max_principal_sigma: float = 0.01  # of the plate's width, of a principal point that was asked for
     # by how much the Bayesian information criterion must prefer the lens that was used: a zoom taken for a move, or a
     # lens that is not the one given, bends the scene so that no residual shows it, but the other lens then fits almost
     # as well. 2 is a bare mention (Kass and Raftery 1995); good solves keep the zoom off by 80 and more
@@ -77,13 +78,13 @@ def judge(
     elif rms > options.pass_rms_px:
         review.append(f"RMS {rms:.2f} px (HD) is above {options.pass_rms_px:g}")
     frame_rms = reconstruction.frame_rms_px(whitened=True) * to_hd
-    worst = int(np.nanargmax(frame_rms))
+    worst = int(np.nan_to_num(frame_rms, nan=-1.0).argmax())
     if frame_rms[worst] > options.max_frame_rms_px:
         review.append(f"the worst frame, {frame_numbers[worst]}, has RMS {frame_rms[worst]:.2f} px (HD)")
     tracks, cells = _coverage(reconstruction)
     if tracks.min() < options.min_tracks:
-        few = f"frame {frame_numbers[tracks.argmin()]} has only {tracks.min():.0f} good tracks"
-        review.append(f"{few}; {options.min_tracks} are asked for")
+        where = f"frame {frame_numbers[tracks.argmin()]}"
+        review.append(f"{where} has only {tracks.min():.0f} good tracks; {options.min_tracks} are asked for")
     if cells.min() < options.min_cells:
         review.append(f"frame {frame_numbers[cells.argmin()]} has tracks in only {cells.min():.0f} of its 9 cells")
     inlier_part = _inlier_part(reconstruction)
@@ -121,6 +122,10 @@ def _of_the_lens(
         tried = f"{motion.preferred_focal_px:.0f} px, say"
         return [f"the tracks prefer another focal length ({tried}) to the one given: --refine-focal looks for it"]
     reasons = []
+    if lens.principal_sigma_px and not lens.principal_known:
+        reasons.append("the tracks cannot tell the principal point: it stays where it was")
+    elif max(lens.principal_sigma_px, default=0.0) > options.max_principal_sigma * reconstruction.camera.width:
+        reasons.append(f"the tracks know the principal point to {max(lens.principal_sigma_px):.0f} px only")
     if _margin(motion, "focal") < options.min_focal_margin:
         reasons.append("another focal length than the one given suits the tracks as well, or the lens is distorted")
     if not (motion.zoom or motion.zoom_change < options.min_zoom) and _margin(motion, "zoom") < options.min_zoom_margin:
@@ -167,12 +172,13 @@ def _jumps(
 def _not_registered(reconstruction: Reconstruction, to_hd: float, frame_numbers: np.ndarray) -> list[str]:
     """Frames without a camera, and those whose camera is interpolated."""
     missing, bridged = frame_numbers[~reconstruction.has_camera], frame_numbers[reconstruction.bridged]
-    reasons = [f"{_have(missing)} no camera: {frame_ranges(missing)}"] if len(missing) else []
+    reasons = [f"{_have(missing)} no camera: {frame_ranges(missing, frame_numbers)}"] if len(missing) else []
     if len(bridged):
         error = np.max(reconstruction.bridge_error_px[reconstruction.bridged]) * to_hd
         known = f", up to about {error:.1f} px (HD) off" if np.isfinite(error) else ""
         reasons.append(
-            f"{_have(bridged)} no tracks to hold them ({frame_ranges(bridged)}); their cameras are interpolated{known}"
+            f"{_have(bridged)} no tracks to hold them ({frame_ranges(bridged, frame_numbers)}); "
+            f"their cameras are interpolated{known}"
         )
     return reasons
 

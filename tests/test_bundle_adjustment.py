@@ -194,6 +194,36 @@ def test_slices_of_the_observations_are_the_whole(rng):
         np.testing.assert_allclose(joined, getattr(whole, name), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("lens", [LensUnknowns(), LensUnknowns(focal=True, zoom=True, principal_point=True, radial=1)])
+@pytest.mark.parametrize("cameras", [True, False])
+def test_short_tracks_make_a_band_and_the_same_step(rng, monkeypatch, lens, cameras):
+    shot = make_shot("handheld", rng=rng, num_frames=40, num_tracks=160, track_length=8, noise_px=0.5, depth_error=0.2)
+    options = BundleAdjustmentOptions(lens=lens, refine_cameras=cameras)
+    problem, found = ShotProblem(_near(shot, rng), shot.priors, options), []
+    for pays_below in (0.5, -1.0):
+        monkeypatch.setattr("sfm.least_squares.reduced_system._BAND_PAYS_BELOW", pays_below)
+        system = NormalEquations(problem, problem.start())
+        assert (type(system.U.inner).__name__ == "_Band") == (pays_below > 0)
+        found.append((system.solve(1e-3), system.covariance(np.arange(50, 120))))
+    (step, gain), covariance = found[0]
+    assert gain > 0
+    np.testing.assert_allclose(step, found[1][0][0], rtol=1e-6, atol=1e-9 * np.abs(step).max())
+    assert gain == pytest.approx(found[1][0][1])
+    np.testing.assert_allclose(covariance, found[1][1], rtol=1e-6, atol=1e-9 * np.nanmax(np.abs(covariance)))
+
+
+def test_a_lens_parameter_is_drawn_to_what_was_told(rng):
+    """Its prior at the start is how far the start is off, over its sigma."""
+    shot = make_shot("orbit", rng=rng, num_frames=5, num_tracks=20)
+    shift = np.array([20.0, -10.0])
+    told = tuple((shot.camera.principal_point - shift).tolist())
+    lens = LensUnknowns(focal=True, focal_prior_px=0.9 * shot.camera.focal_length[0], principal_point=True,
+                        principal_prior_px=told, principal_sigma=0.01)  # fmt: skip
+    problem = ShotProblem(_near(shot, rng), None, BundleAdjustmentOptions(lens=lens))
+    expected = [np.log(1 / 0.9) / lens.focal_sigma, *(shift / 19.2)]
+    np.testing.assert_allclose(problem.at(problem.start()).prior()[0], expected)
+
+
 # the minimum
 
 

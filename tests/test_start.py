@@ -10,6 +10,7 @@ from sfm.bundle_adjustment import LensUnknowns
 from sfm.errors import NotEnoughTracksError
 from sfm.geometry import Sim3
 from sfm.initialize import InitializeOptions, initialize
+from sfm.mapped_shot import map_shot
 from sfm.mapping import MappingOptions, map_keyframes
 from sfm.outliers import TrackingNoise
 from sfm.pipeline import reconstruct, reconstruct_tracks
@@ -121,6 +122,39 @@ def test_a_lens_that_explains_two_frames_alone_is_not_the_best(rng):
     cameras = [shot.camera.with_focal_length(shot.camera.focal_length * factor) for factor in (2.0, 4.0, 1.0)]
     found = _cheapest([(one, one, False) for one in cameras], LensUnknowns(), attempt, StartOptions())
     assert found is not None and found[0][0] is cameras[2]
+
+
+@pytest.mark.parametrize(
+    ("agreement", "explains", "taken"),
+    [
+        (Agreement.CONTRADICTS, False, "plain"),
+        (Agreement.CONTRADICTS, True, "zoom"),
+        (Agreement.CONTRADICTS, None, "zoom"),
+        (Agreement.AGREES, False, "zoom"),
+    ],
+)
+def test_a_zoom_that_turns_the_prior_inside_out_proves_itself(rng, monkeypatch, agreement, explains, taken):
+    """Else the plain solve is taken; and nothing is where the two cannot be compared."""
+    shot = make_shot("dolly", rng=rng, **SMALL)
+    plain = _start(shot, _priors(shot, shot.priors.depth))
+    mapped = []
+
+    def told(begun, priors, options, tell):
+        found = map_shot(plain, priors, options, tell)
+        if begun is plain:
+            mapped.append("plain")
+            return found
+        mapped.append("zoom")
+        weight = replace(found.weight, agreement=agreement)
+        return replace(found, motion=replace(found.motion, zoom=True), weight=weight)
+
+    monkeypatch.setattr("sfm.pipeline.start", lambda *args: replace(plain, otherwise=plain))
+    monkeypatch.setattr("sfm.pipeline.map_shot", told)
+    monkeypatch.setattr("sfm.mapped_shot.map_shot", told)
+    monkeypatch.setattr("sfm.pipeline.explains_more", lambda *args: explains)
+    _, report = reconstruct_tracks(shot.tracks, _priors(shot, shot.priors.depth), shot.camera)
+    assert report.motion.zoom == (taken == "zoom")
+    assert mapped[0] == "zoom" and ("plain" in mapped) == (agreement is Agreement.CONTRADICTS)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -87,14 +87,13 @@ class ShotProblem:
         shift = np.zeros(2)
         if lens.principal_prior_px is not None:
             shift = center.reshape(-1, 2)[0] - lens.principal_prior_px
-        ends = np.cumsum([lens.focal, 2 * lens.principal_point, lens.radial])
-        self.focal_at, self.center_at, self.radial_at = (slice(*ab) for ab in zip([0, *ends[:-1]], ends, strict=True))
-        self.num_shared = int(ends[-1])
-        radial = self.radial0[: lens.radial]
-        self.shared0 = np.r_[np.zeros(self.radial_at.start), radial]
-        # each lens parameter, and how far its start is off what it is drawn to
-        off = np.r_[[focal_off] * lens.focal, shift[: 2 * lens.principal_point], np.zeros(lens.radial)]
-        self.lens_off = off
+        # shared parameters: the focal length first, where it is one
+        self.center_at = slice(int(lens.focal), lens.focal + 2 * lens.principal_point)
+        self.radial_at = slice(self.center_at.stop, self.center_at.stop + lens.radial)
+        self.num_shared = self.radial_at.stop
+        self.shared0 = np.r_[np.zeros(self.radial_at.start), self.radial0[: lens.radial]]
+        # how far the start of each is off what it is drawn to
+        self.lens_off = np.r_[[focal_off] * lens.focal, shift[: 2 * lens.principal_point], np.zeros(lens.radial)]
         self.lens_sigma = np.r_[
             [lens.focal_sigma] * lens.focal,
             [lens.principal_sigma * camera.width] * (2 * lens.principal_point),

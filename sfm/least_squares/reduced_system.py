@@ -57,18 +57,7 @@ class _Dense:
         self.matrix[low:high, low:high] -= window
 
     def factor(self, free: np.ndarray) -> Solve | None:
-        try:
-            # what is fixed is left out: of a solve for points alone that is nearly all
-            cholesky = scipy.linalg.cho_factor(self.matrix[np.ix_(free, free)], lower=True, check_finite=False)
-        except scipy.linalg.LinAlgError:
-            return None
-
-        def solve(right: np.ndarray) -> np.ndarray:
-            found = np.zeros_like(right)
-            found[free] = scipy.linalg.cho_solve(cholesky, right[free], check_finite=False)
-            return found
-
-        return solve
+        return _factored(self.matrix[np.ix_(free, free)], free)
 
 
 class _Band:
@@ -107,13 +96,17 @@ class _Band:
         self.band[low : low + size, :width] -= shifted[:, :width]
 
     def factor(self, free: np.ndarray) -> Solve | None:
-        band, fixed = self.band.copy(), np.flatnonzero(~free)
-        width = band.shape[1] - 1
-        band[fixed] = 0.0
-        back = np.arange(1, width + 1)
-        row, offset = np.broadcast_arrays(fixed[:, None] - back, back)
-        band[row[row >= 0], offset[row >= 0]] = 0.0
-        band[fixed, 0] = 1.0
+        band, width = self.band, self.band.shape[1] - 1
+        if free.sum() ** 3 / 3 < len(free) * width**2:
+            place = np.flatnonzero(free)
+            down = place[:, None] - place
+            near = (down >= 0) & (down <= width)
+            return _factored(np.where(near, band[place, np.where(near, down, 0)], 0.0), free)
+        if not free.all():
+            band[~free] = 0.0
+            for d in range(1, width + 1):
+                band[:-d, d][~free[d:]] = 0.0
+            band[~free, 0] = 1.0
         cholesky, info = dpbtrf(band.T, lower=1, overwrite_ab=1)
         if info:
             return None
@@ -123,6 +116,21 @@ class _Band:
             return found
 
         return solve
+
+
+def _factored(lower: np.ndarray, free: np.ndarray) -> Solve | None:
+    """Of the part that is free alone: of a solve for points that is next to nothing."""
+    try:
+        cholesky = scipy.linalg.cho_factor(lower, lower=True, overwrite_a=True, check_finite=False)
+    except scipy.linalg.LinAlgError:
+        return None
+
+    def solve(right: np.ndarray) -> np.ndarray:
+        found = np.zeros_like(right)
+        found[free] = scipy.linalg.cho_solve(cholesky, right[free], check_finite=False)
+        return found
+
+    return solve
 
 
 class ReducedSystem:
@@ -171,7 +179,7 @@ class ReducedSystem:
 
     def factor(self, free: np.ndarray) -> Solve | None:
         """A function that solves for right-hand sides (n,) or (n, m), zero where not free; None where the system is not
-        positive definite. free (n,) bool: over all parameters."""
+        positive definite. The matrix is used up. free (n,) bool: over all parameters."""
         size = len(self.border)
         kept, shared = free[:size], free[size:]
         inner = self.inner.factor(kept)
