@@ -105,14 +105,15 @@ def classify_motion(
     cost = {name: cost for name, (_, cost) in solves.items()}
     price = float(np.log(2 * observations))
     freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
-    criterion = {k: 2 * cost[k] + freedom[k] * price + _price_of_depths(solves[k][0], priors, k) for k in names}
+    depths = {k: _price_of_depths(solves[k][0], priors, k) for k in names}
+    criterion = {k: 2 * cost[k] + freedom[k] * price + depths[k] for k in names}
     plain = min((k for k in names if not k.endswith("_zoom")), key=criterion.__getitem__)
     best = min(names, key=criterion.__getitem__)
     if best.endswith("_zoom"):
         # errors that follow each other count as one: a few tracks that wander together look like a zoom
         together = serial_correlation(solves[plain][0])
         gain = 2 * (cost[plain] - cost[best]) / together
-        gain -= (freedom[best] - freedom[plain]) * np.log(2 * observations / together)
+        gain -= (freedom[best] - freedom[plain]) * np.log(2 * observations / together) + depths[best] - depths[plain]
         if gain < options.min_zoom_gain or _change_of_focal(solves[best][0]) < options.min_zoom:
             best = plain
     logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))
@@ -128,8 +129,8 @@ def classify_motion(
         preferred = float(np.exp(_log_focal(found)))
     if motion in (Motion.STATIC, Motion.NODAL):
         unseen = _unseen_path(found, priors, replace(settings, refine_cameras=True, refine_translation=True))
-    zooming = solves.get(f"{best.split('_')[0]}_zoom")
-    change = _change_of_focal(zooming[0]) if zooming is not None else float("nan")
+    zooms = [k for k in names if k.endswith("_zoom")]
+    change = _change_of_focal(solves[min(zooms, key=criterion.__getitem__)][0]) if zooms else float("nan")
     return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change)
 
 

@@ -6,6 +6,7 @@ from sfm.calibration import CalibrationOptions
 from sfm.depth import DepthOptions
 from sfm.errors import UsageError
 from sfm.initialize import InitializeOptions
+from sfm.likely_slide import SlideOptions
 from sfm.mapping import MappingOptions
 from sfm.masks import MaskOptions
 from sfm.motion import MotionOptions
@@ -31,6 +32,7 @@ class Options:
     motion: MotionOptions = field(default_factory=MotionOptions)
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
     prior_weight: PriorWeightOptions = field(default_factory=PriorWeightOptions)
+    slide: SlideOptions = field(default_factory=SlideOptions)
     verdict: VerdictOptions = field(default_factory=VerdictOptions)
     refine_focal: bool = False  # refine a focal length that was given; one that was not always is
     refine_principal_point: bool = False  # drawn to the one given, or the plate's middle, within 3 % of the width

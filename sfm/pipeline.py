@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from sfm.bridging import bridge
-from sfm.bundle_adjustment import KNOWN_LENS, AdjustmentReport, LensUnknowns, adjust
+from sfm.bundle_adjustment import KNOWN_LENS, AdjustmentReport, BundleAdjustmentOptions, LensUnknowns, adjust
 from sfm.calibration import LensEvidence, with_sigma
 from sfm.depth import DepthKind, DepthModel, load, sample_depth
 from sfm.depth.model import field_of_view_deg
 from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
+from sfm.likely_slide import likely_slide_px
 from sfm.mapped_shot import MappedShot, Progress, check_registered, explains_more, map_from, map_shot
 from sfm.mapping import MappingOptions
 from sfm.masks import load_masks
@@ -58,6 +59,7 @@ class SolveReport:
     lens: LensEvidence
     focal_given: bool
     prior_given: bool
+    slide_px: float = float("nan")  # an object put into the shot is likely to slide by less (`likely_slide`)
     moving_tracks: int = 0  # on a body that moves on its own: left out
 
 
@@ -212,7 +214,7 @@ def _solve_set(
         priors = replace(priors, relief=np.zeros(len(tracks)))
         grown, noise = filter_observations(grown, priors.relief, mapping.outliers)
         check_registered(grown)
-    solved, adjustment, lens_evidence = _last_adjustment(grown, priors, noise, found, options)
+    solved, adjustment, settings = _last_adjustment(grown, priors, noise, found, options)
     for _ in range(MAX_ROLLING_ROUNDS if options.readout else 0):
         upright = replace(solved, tracks=from_path(solved, seen, times))
         moved = np.linalg.norm(upright.tracks.xy - solved.tracks.xy, axis=1)[solved.inliers]
@@ -220,17 +222,20 @@ def _solve_set(
             break
         upright, noise = filter_observations(upright, priors.relief, mapping.outliers)
         check_registered(upright)
-        solved, adjustment, lens_evidence = _last_adjustment(upright, priors, noise, found, options)
+        solved, adjustment, settings = _last_adjustment(upright, priors, noise, found, options)
+    lens_evidence = with_sigma(found.lens_evidence, solved, priors, settings, options.calibration)
+    slide_px = likely_slide_px(solved, priors, settings, options.slide)
     solved = _finish(solved, priors, tracks, lens, weight, options)
     solved = bridge(solved if prior_given else replace(solved, depth_sigma=float("nan")), options.max_bridge)
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
     )
     verdict, reasons = judge(
-        solved, motion, lens_evidence, prior_given, weight, adjustment.settled, options.verdict, given.frame_numbers,
+        solved, motion, lens_evidence, prior_given, weight, adjustment.settled, slide_px, options.verdict,
+        given.frame_numbers,
     )  # fmt: skip
     return solved, SolveReport(
-        verdict, reasons, motion, noise, weight, adjustment, lens_evidence, given.focal_given, prior_given
+        verdict, reasons, motion, noise, weight, adjustment, lens_evidence, given.focal_given, prior_given, slide_px
     )
 
 
@@ -253,9 +258,9 @@ def _tracking_progress(tell: Progress, frames: int) -> Callable[[int, int], None
 
 def _last_adjustment(
     grown: Reconstruction, priors: DepthPriors, noise: TrackingNoise, found: MappedShot, options: Options
-) -> tuple[Reconstruction, AdjustmentReport, LensEvidence]:
-    """The whole shot as the kind of shot it is: a camera that only turns gets no path."""
-    weight, lens = found.weight, found.lens_evidence
+) -> tuple[Reconstruction, AdjustmentReport, BundleAdjustmentOptions]:
+    """The whole shot as the kind of shot it is: a camera that only turns gets no path; and how cameras were solved."""
+    weight = found.weight
     settings = noise.adjustment(
         depth_weight=weight.camera_weight,
         max_iterations=options.max_iterations,
@@ -265,13 +270,12 @@ def _last_adjustment(
     scene, settings = held_as(grown, found.motion.motion, settings)
     apart = weight.weight != weight.camera_weight
     solved, report = adjust(scene, priors, replace(settings, estimate_sigma=not apart))
-    lens = with_sigma(lens, solved, priors, settings, options.calibration)
     if not apart:
-        return solved, report, lens
+        return solved, report, settings
     points_alone = replace(
         settings, depth_weight=weight.weight, refine_cameras=False, lens=KNOWN_LENS, cost_tolerance=1e-5
     )
-    return adjust(solved, priors, points_alone)[0], report, lens
+    return adjust(solved, priors, points_alone)[0], report, settings
 
 
 def _finish(

@@ -142,6 +142,7 @@ def describe(
         "zoom": report.motion.zoom,
         "rms_px": reconstruction.rms_px(),
         "whitened_rms_px": reconstruction.rms_px(whitened=True),
+        "likely_slide_px": report.slide_px,
         "frames": len(video),
         "registered": reconstruction.registered.sum(),
         "unregistered_frames": numbers[~reconstruction.has_camera],

@@ -38,7 +38,9 @@ class VerdictOptions:
     min_tracks: int = 15  # inliers in every frame
     min_cells: int = 4  # of the frame's nine, with inliers
     min_inlier_part: float = 0.6
+    max_lost_tracks: float = 0.25  # part of the tracks that the scene explains less than half of
     min_registered_part: float = 0.5  # fewer frames FAIL
+    max_slide_px: float = 1.0  # likely, of an object put into the shot
     max_focal_sigma: float = 0.02  # relative, of a focal length that was not given
     max_principal_sigma: float = 0.01  # of the plate's width, of a principal point that was asked for
     # by how much the Bayesian information criterion must prefer the lens that was used: a zoom taken for a move, or a
@@ -59,13 +61,15 @@ def judge(
     prior_given: bool,
     prior: PriorWeight,
     converged: bool,
+    slide_px: float = float("nan"),
     options: VerdictOptions = VerdictOptions(),
     frame_numbers: np.ndarray | None = None,
 ) -> tuple[Verdict, list[str]]:
     """The verdict and why. PASS needs every check to hold; a FAIL reason outweighs all else.
 
     prior: its weight, and what parallax says of it; converged: the last adjustment did not stop at its limit;
-    frame_numbers (frames,): what people call the frames, None where they count from 0.
+    slide_px: what an inserted object is likely to slide by at most, NaN where nobody asked; frame_numbers (frames,):
+    what people call the frames, None where they count from 0.
     """
     frame_numbers = np.arange(len(reconstruction.registered)) if frame_numbers is None else frame_numbers
     to_hd = 1920 / reconstruction.camera.width
@@ -90,8 +94,17 @@ def judge(
     inlier_part = _inlier_part(reconstruction)
     if inlier_part < options.min_inlier_part:
         review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
+    lost = _lost_tracks(reconstruction)
+    if lost > options.max_lost_tracks:
+        review.append(
+            f"{100 * lost:.0f} % of the tracks move otherwise than the scene: is it the set that was solved, or what"
+            " moves in front of it?"
+        )
     if not converged:
         review.append("the last adjustment stopped before it converged")
+    slide = slide_px * to_hd
+    if slide > options.max_slide_px:
+        review.append(f"an object put into the shot is likely to slide by up to {slide:.1f} px (HD)")
     review += _jumps(reconstruction, to_hd, frame_numbers, options)
     review += _of_the_lens(lens, motion, reconstruction, options)
     review += _of_the_prior(prior, options)
@@ -102,7 +115,8 @@ def judge(
         return Verdict.REVIEW, review
     sure = f"known to {100 * lens.focal_sigma:.1f} %" if lens.refined else "given"
     return Verdict.PASS, [
-        f"RMS {rms:.2f} px (HD), every frame has a camera",
+        f"RMS {rms:.2f} px (HD), every frame has a camera"
+        + (f"; an object put in is likely to slide by less than {max(slide, 0.01):.2f} px" if slide == slide else ""),
         f"every frame has at least {tracks.min():.0f} good tracks, in at least {cells.min():.0f} of its 9 cells; "
         "no camera jumps",
         f"{motion.motion.value.replace('_', ' ')}; focal length {sure}",
@@ -126,19 +140,29 @@ def _of_the_lens(
         reasons.append("the tracks cannot tell the principal point: it stays where it was")
     elif max(lens.principal_sigma_px, default=0.0) > options.max_principal_sigma * reconstruction.camera.width:
         reasons.append(f"the tracks know the principal point to {max(lens.principal_sigma_px):.0f} px only")
-    if _margin(motion, "focal") < options.min_focal_margin:
+    if _focal_margin(motion) < options.min_focal_margin:
         reasons.append("another focal length than the one given suits the tracks as well, or the lens is distorted")
-    if not (motion.zoom or motion.zoom_change < options.min_zoom) and _margin(motion, "zoom") < options.min_zoom_margin:
+    if not (motion.zoom or motion.zoom_change < options.min_zoom) and _zoom_margin(motion) < options.min_zoom_margin:
         reasons.append("a zoom suits the tracks nearly as well as the lens that does not")
     return reasons
 
 
-def _margin(motion: MotionEvidence, change: str) -> float:
-    """How much worse the criterion is with another lens, for the kind of shot it is; infinite if nobody asked."""
-    kind = {Motion.STATIC: "static", Motion.NODAL: "nodal"}.get(motion.motion, "free")
-    criterion = motion.criterion
-    other = criterion.get(f"{kind}_{change}", np.inf)
-    return other - criterion[kind] if np.isfinite(other) else np.inf
+def _kind(motion: MotionEvidence) -> str:
+    return {Motion.STATIC: "static", Motion.NODAL: "nodal"}.get(motion.motion, "free")
+
+
+def _focal_margin(motion: MotionEvidence) -> float:
+    """How much worse the criterion is with another focal length, for this kind of shot; infinite if nobody asked."""
+    kind = _kind(motion)
+    other = motion.criterion.get(f"{kind}_focal", np.inf)
+    return other - motion.criterion[kind] if np.isfinite(other) else np.inf
+
+
+def _zoom_margin(motion: MotionEvidence) -> float:
+    """How much worse the criterion is with a zoom, whatever else the camera does; infinite if nobody asked."""
+    zooms = [value for name, value in motion.criterion.items() if name.endswith("_zoom")]
+    other = min(zooms, default=np.inf)
+    return other - motion.criterion[_kind(motion)] if np.isfinite(other) else np.inf
 
 
 def _of_the_prior(prior: PriorWeight, options: VerdictOptions) -> list[str]:
@@ -222,6 +246,18 @@ def _coverage(reconstruction: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
     np.add.at(counts, (tracks.frame[use], cell[:, 1] * 3 + cell[:, 0]), 1)
     tracks, cells = (np.where(reconstruction.registered, n, np.inf) for n in (counts.sum(1), (counts > 0).sum(1)))
     return tracks, cells
+
+
+def _lost_tracks(reconstruction: Reconstruction) -> float:
+    """Part of the tracks, of those with three sightings or more, that mostly disagree: wrong sightings are strewn over
+    the tracks, and whole tracks are wrong on what moves."""
+    tracks = reconstruction.tracks
+    seen = reconstruction.registered[tracks.frame]
+    count, agree = (
+        np.bincount(tracks.track[use], minlength=tracks.num_tracks) for use in (seen, seen & reconstruction.inliers)
+    )
+    long = count >= 3
+    return float(np.mean(agree[long] < 0.5 * count[long])) if long.any() else 0.0
 
 
 def _inlier_part(reconstruction: Reconstruction) -> float:

@@ -41,6 +41,7 @@ ORDER = [
     "prior_weight",
     "motion",
     "calibration",
+    "likely_slide",
     "verdict",
     "options",
     "mapped_shot",

@@ -108,15 +108,17 @@ def test_a_band_solves_what_a_dense_matrix_solves(rng, shared, few_free):
         for low, M in added[2]:
             system.copy().subtract(M @ M.T, low)  # of a copy: nothing happens
             system.subtract(M @ M.T, low)
-        solve = system.copy().factor(free)
-        assert solve is not None
+        factor = system.copy().factor(free)
+        assert factor is not None
         right = np.random.default_rng(0).standard_normal((size + shared, 2))
-        found.append(np.column_stack([solve(right), solve(right[:, 0]), system.diagonal()]))
+        found.append(np.column_stack([factor.solve(right), factor.half_solve(right), system.diagonal()]))
+        root = factor.half_solve(np.eye(size + shared))
+        np.testing.assert_allclose(root @ root.T, factor.solve(np.eye(size + shared)), atol=1e-12)
         assert type(system.inner) is (_Band if reach == width else _Dense)
         system.add_diagonal(np.full(size + shared, -1e3))
         assert system.factor(free) is None
     np.testing.assert_allclose(found[0], found[1], rtol=1e-10, atol=1e-11)
-    assert (found[0][~free, :3] == 0).all()
+    assert (found[0][~free, :4] == 0).all()
 
 
 def _near_each_other(rng, count, shared, width):

@@ -120,6 +120,38 @@ def test_sliding_along_edges_is_no_failure(rng):
     assert told.rms_px(whitened=True) == pytest.approx(0.28, rel=0.1)
 
 
+def test_a_scene_that_a_third_of_the_tracks_do_not_belong_to(rng):
+    """It may be somebody in front of the set that was solved; as many wrong sightings, strewn, are only noise."""
+    scene, _ = solve(make_shot("orbit", rng=rng, noise_px=0.2, **SMALL), rng, error=0.0)
+    inliers, prior = np.ones(len(scene.tracks), bool), PriorWeight(1.0, 1.0, 0.2, 30.0, GOOD)
+    whole = inliers & (scene.tracks.track >= 0.34 * scene.tracks.num_tracks)
+    strewn = inliers & (rng.random(len(inliers)) > 0.34)
+    said = [
+        " ".join(judge(replace(scene, inliers=one), FREE, GIVEN, True, prior, converged=True)[1])
+        for one in (whole, strewn)
+    ]
+    assert "is it the set that was solved" in said[0]
+    assert "is it the set that was solved" not in said[1]
+
+
+@pytest.mark.parametrize("zooming", ["free_zoom", "nodal_zoom"])
+def test_any_zoom_that_suits_as_well_keeps_a_solve_from_passing(rng, zooming):
+    """A camera that turns and zooms, taken for one that moves, bends the scene and shows no error."""
+    told = {"free": 3300.0, "free_zoom": 3380.0, "nodal_zoom": 3900.0} | {zooming: 3310.0}
+    verdict, reasons = _judged(rng, motion=replace(FREE, criterion=told, zoom_change=0.27))
+    assert verdict is Verdict.REVIEW
+    assert any("a zoom suits" in reason for reason in reasons)
+
+
+def test_a_likely_slide_keeps_a_solve_from_passing(rng):
+    scene, _ = solve(make_shot("orbit", rng=rng, noise_px=0.2, **SMALL), rng, error=0.0)
+    prior = PriorWeight(1.0, 1.0, 0.2, 30.0, GOOD)
+    (good, why), (bad, reasons) = (judge(scene, FREE, GIVEN, True, prior, True, slide) for slide in (0.3, 1.4))
+    assert (good, bad) == (Verdict.PASS, Verdict.REVIEW)
+    assert "slide by less than 0.30 px" in why[0]
+    assert any("slide by up to 1.4 px (HD)" in reason for reason in reasons)
+
+
 def test_a_camera_that_leaves_its_path(rng):
     scene, _ = solve(make_shot("orbit", rng=rng, noise_px=0.2, num_frames=24, num_tracks=120), rng, error=0.0)
     translation = scene.cams_from_world.translation.copy()

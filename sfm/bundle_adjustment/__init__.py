@@ -3,7 +3,7 @@
 from sfm.bundle_adjustment.adjustment import AdjustmentReport, adjust
 from sfm.bundle_adjustment.options import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns
 from sfm.bundle_adjustment.problem import ShotProblem
-from sfm.bundle_adjustment.uncertainty import Uncertainty, serial_correlation, uncertainty
+from sfm.bundle_adjustment.uncertainty import Uncertainty, drawn_scenes, serial_correlation, uncertainty
 
 __all__ = [
     "KNOWN_LENS",
@@ -13,6 +13,7 @@ __all__ = [
     "ShotProblem",
     "Uncertainty",
     "adjust",
+    "drawn_scenes",
     "serial_correlation",
     "uncertainty",
 ]

@@ -49,6 +49,26 @@ def uncertainty(scene: Reconstruction, priors: DepthPriors | None, options: Bund
     return Uncertainty(focal, center, radial, zoom, centers)
 
 
+def drawn_scenes(
+    scene: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions, count: int, seed: int = 0
+) -> list[Reconstruction]:
+    """The scene with cameras and lenses drawn from what these options leave open of them, points where these see them.
+
+    None where something is wholly open. The first registered camera stays, and the size of the path: one coordinate of
+    the camera farthest from it. A prior leaves that size open by per cents, which no picture shows, and which a linear
+    step would bend.
+    """
+    problem = ShotProblem(scene, priors, options)
+    start = problem.start()
+    first = scene.cams_from_world[problem.frames[0]].centers_in_world
+    apart = np.einsum("nij,nj->ni", problem.R0, scene.centers_in_world[problem.frames] - first)
+    frame, axis = np.unravel_index(np.argmax(np.abs(apart)), apart.shape)
+    problem.free[frame * problem.kept_size + 3 + axis] = False
+    changes = NormalEquations(problem, start).draw(np.random.default_rng(seed), count)
+    spread = np.sqrt(serial_correlation(scene))
+    return [problem.finish(start + spread * change) for change in changes if np.isfinite(change).all()]
+
+
 def serial_correlation(scene: Reconstruction) -> float:
     """Successive errors of a track that carry the information of one, from their lag-one correlation."""
     tracks = scene.tracks

@@ -148,8 +148,19 @@ class NormalEquations:
         if free.any() and self.factor(1e-12):
             unit = np.zeros((len(self.g), int(free.sum())))
             unit[of[free], np.arange(unit.shape[1])] = 1.0
-            found[np.ix_(free, free)] = self.reduced(unit)[of[free]]
+            found[np.ix_(free, free)] = self.reduced.solve(unit)[of[free]]
         return found
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Changes (count, parameters) drawn from the Gaussian that the normal equations describe, eliminated blocks at
+        their mean for what is drawn of the others; empty where the system cannot be factored."""
+        size = len(self.g) + self.problem.num_eliminated * self.problem.eliminated_size
+        if not self.factor(1e-12):
+            return np.zeros((0, size))
+        drawn = self.reduced.half_solve(rng.standard_normal((len(self.g), count)))
+        still = [np.zeros_like(part.g) for part in self.parts]
+        followed = ([inner.T.ravel() for inner in self._follow(step, still)] for step in drawn.T)
+        return np.array([np.concatenate([step, *inner]) for step, inner in zip(drawn.T, followed, strict=True)])
 
     def back_substitute(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Solve the factored system for a right-hand side: kept and shared (m,), and (e, blocks) of every part."""
@@ -161,14 +172,18 @@ class NormalEquations:
             for a in range(k):
                 reduced[a:size:k] -= np.bincount(part.kept, coupling[a], problem.num_kept)
             reduced[size:] -= np.einsum("abp,bp->a", part.W_shared, inner)
-        step = self.reduced(reduced)
-        frames = step[:size].reshape(-1, k).T
+        step = self.reduced.solve(reduced[:, None])[:, 0]
+        return step, self._follow(step, blocks)
+
+    def _follow(self, step: np.ndarray, blocks: list[np.ndarray]) -> list[np.ndarray]:
+        """The eliminated blocks (e, blocks) of every part, given the step of the kept and shared parameters."""
+        frames, shared = step[: self.size].reshape(-1, self.problem.kept_size).T, step[self.size :]
         back = []
         for part, inner in zip(self.parts, blocks, strict=True):
             coupling = part.by_block(np.einsum("abn,an->bn", part.W, frames.take(part.kept, axis=1)))
-            coupling += np.einsum("abp,a->bp", part.W_shared, step[size:])
+            coupling += np.einsum("abp,a->bp", part.W_shared, shared)
             back.append(part.apply_v_inverse(inner - coupling))
-        return step, back
+        return back
 
 
 def _width(problem: Problem, prior: csr_array) -> int:

@@ -5,18 +5,28 @@ diagonal is zero and stays so in the Cholesky factor (Triggs et al. 2000, sectio
 the number of kept blocks and not with its square and cube.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import scipy.linalg
 from numpy.lib.stride_tricks import as_strided
-from scipy.linalg.lapack import dpbtrf, dpbtrs
+from scipy.linalg.lapack import dpbtrf, dpbtrs, dtbtrs
 from scipy.sparse import csr_array, tril
 
 _BAND_PAYS_BELOW = 0.5  # of the size: a wider band is factored faster as a dense matrix
 
-Solve = Callable[[np.ndarray], np.ndarray]  # right-hand sides (size, m) -> solutions
+
+class Factor(Protocol):
+    """A = L L^T, factored. Right-hand sides are (n, m); what is not free comes out zero."""
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
+        """A^-1 right."""
+        ...
+
+    def half_solve(self, right: np.ndarray) -> np.ndarray:
+        """L^-T right: of white noise, a draw from a Gaussian of covariance A^-1."""
+        ...
 
 
 class _Inner(Protocol):
@@ -28,7 +38,7 @@ class _Inner(Protocol):
     def add_blocks(self, blocks: np.ndarray) -> None: ...
     def add_sparse(self, matrix: csr_array) -> None: ...
     def subtract(self, window: np.ndarray, low: int) -> None: ...
-    def factor(self, free: np.ndarray) -> Solve | None: ...
+    def factor(self, free: np.ndarray) -> Factor | None: ...
 
 
 class _Dense:
@@ -56,7 +66,7 @@ class _Dense:
         high = low + len(window)
         self.matrix[low:high, low:high] -= window
 
-    def factor(self, free: np.ndarray) -> Solve | None:
+    def factor(self, free: np.ndarray) -> Factor | None:
         return _factored(self.matrix[np.ix_(free, free)], free)
 
 
@@ -95,7 +105,7 @@ class _Band:
         width = min(size, self.band.shape[1])
         self.band[low : low + size, :width] -= shifted[:, :width]
 
-    def factor(self, free: np.ndarray) -> Solve | None:
+    def factor(self, free: np.ndarray) -> Factor | None:
         band, width = self.band, self.band.shape[1] - 1
         if free.sum() ** 3 / 3 < len(free) * width**2:
             place = np.flatnonzero(free)
@@ -108,29 +118,45 @@ class _Band:
                 band[:-d, d][~free[d:]] = 0.0
             band[~free, 0] = 1.0
         cholesky, info = dpbtrf(band.T, lower=1, overwrite_ab=1)
-        if info:
-            return None
-
-        def solve(right: np.ndarray) -> np.ndarray:
-            found, _ = dpbtrs(cholesky, np.where(free[:, None], right, 0.0), lower=1)
-            return found
-
-        return solve
+        return None if info else _BandFactor(cholesky, free)
 
 
-def _factored(lower: np.ndarray, free: np.ndarray) -> Solve | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _BandFactor:
+    cholesky: np.ndarray  # as LAPACK stores it; 1 on the diagonal and nothing beside it where not free
+    free: np.ndarray
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
+        return dpbtrs(self.cholesky, np.where(self.free[:, None], right, 0.0), lower=1)[0]
+
+    def half_solve(self, right: np.ndarray) -> np.ndarray:
+        return dtbtrs(self.cholesky, np.where(self.free[:, None], right, 0.0), uplo="L", trans="T")[0]
+
+
+def _factored(lower: np.ndarray, free: np.ndarray) -> "_DenseFactor | None":
     """Of the part that is free alone: of a solve for points that is next to nothing."""
     try:
-        cholesky = scipy.linalg.cho_factor(lower, lower=True, overwrite_a=True, check_finite=False)
+        return _DenseFactor(scipy.linalg.cholesky(lower, lower=True, overwrite_a=True, check_finite=False), free)
     except scipy.linalg.LinAlgError:
         return None
 
-    def solve(right: np.ndarray) -> np.ndarray:
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _DenseFactor:
+    cholesky: np.ndarray  # lower, of the free part
+    free: np.ndarray
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
         found = np.zeros_like(right)
-        found[free] = scipy.linalg.cho_solve(cholesky, right[free], check_finite=False)
+        found[self.free] = scipy.linalg.cho_solve((self.cholesky, True), right[self.free], check_finite=False)
         return found
 
-    return solve
+    def half_solve(self, right: np.ndarray) -> np.ndarray:
+        found = np.zeros_like(right)
+        found[self.free] = scipy.linalg.solve_triangular(
+            self.cholesky, right[self.free], trans=1, lower=True, check_finite=False
+        )
+        return found
 
 
 class ReducedSystem:
@@ -177,28 +203,33 @@ class ReducedSystem:
         self.border[low : low + window] -= product[:window, window:]
         self.corner -= product[window:, window:]
 
-    def factor(self, free: np.ndarray) -> Solve | None:
-        """A function that solves for right-hand sides (n,) or (n, m), zero where not free; None where the system is not
-        positive definite. The matrix is used up. free (n,) bool: over all parameters."""
+    def factor(self, free: np.ndarray) -> Factor | None:
+        """None where the system is not positive definite. It is used up. free (n,) bool: over all parameters."""
         size = len(self.border)
         kept, shared = free[:size], free[size:]
         inner = self.inner.factor(kept)
         if inner is None:
             return None
         border = self.border * kept[:, None] * shared
-        across = inner(border)
-        corner = self.corner * np.outer(shared, shared) + np.diag((~shared).astype(float)) - border.T @ across
-        try:
-            cholesky = scipy.linalg.cho_factor(corner, lower=True, check_finite=False) if len(corner) else None
-        except scipy.linalg.LinAlgError:
-            return None
+        across = inner.solve(border)
+        corner = _factored((self.corner - border.T @ across)[np.ix_(shared, shared)], shared)
+        return None if corner is None else _Bordered(inner, border, across, corner)
 
-        def solve(right: np.ndarray) -> np.ndarray:
-            columns = right.reshape(len(right), -1) * free[:, None]
-            found = inner(columns[:size])
-            if cholesky is None:
-                return found.reshape(right.shape)
-            behind = scipy.linalg.cho_solve(cholesky, columns[size:] - border.T @ found, check_finite=False)
-            return np.concatenate([found - across @ behind, behind]).reshape(right.shape)
 
-        return solve
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bordered:
+    inner: Factor
+    border: np.ndarray  # (size, b)
+    across: np.ndarray  # inner^-1 border
+    corner: Factor  # of what the inner part leaves of the corner
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
+        size = len(self.border)
+        found = self.inner.solve(right[:size])
+        behind = self.corner.solve(right[size:] - self.border.T @ found)
+        return np.concatenate([found - self.across @ behind, behind])
+
+    def half_solve(self, right: np.ndarray) -> np.ndarray:
+        size = len(self.border)
+        behind = self.corner.half_solve(right[size:])
+        return np.concatenate([self.inner.half_solve(right[:size]) - self.across @ behind, behind])
