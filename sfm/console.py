@@ -199,6 +199,7 @@ def summarize(console: Console, solve: dict[str, Any], folder: str) -> None:
     for name, text in (
         ("frames", _frames(solve)),
         ("error", _error(solve)),
+        ("slide", _slide(solve)),
         ("motion", _motion(solve)),
         ("lens", _lens(solve)),
         ("depth prior", _prior(solve)),
@@ -235,6 +236,14 @@ def _error(solve: dict[str, Any]) -> str:
     hd = whitened * 1920 / solve["camera"]["width"]
     along = "" if whitened == plain else f"; {plain:.3f} px with tracks' sliding along edges"
     return f"{whitened:.3f} px RMS, {hd:.2f} px on an HD plate{along}"
+
+
+def _slide(solve: dict[str, Any]) -> str:
+    slide = solve["likely_slide_px"]
+    if slide is None:
+        return "of an object put into the shot: not known"
+    hd = slide * 1920 / solve["camera"]["width"]
+    return f"an object put into the shot is likely to slide by less than {max(hd, 0.01):.2f} px on an HD plate"
 
 
 def _motion(solve: dict[str, Any]) -> str:

@@ -791,3 +791,14 @@ def test_the_summary_says_where_the_lens_comes_from(solved, capsys, given, motio
     console.summarize(console.output_console(), solve | {"motion": motion, "zoom": zoom}, "out")
     lens = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("lens"))
     assert lens.endswith(said)
+
+
+@pytest.mark.parametrize(("slide", "said"), [(0.2, "less than 1.20 px on an HD plate"), (None, "not known")])
+def test_the_summary_says_how_far_an_object_is_likely_to_slide(solved, capsys, slide, said):
+    from sfm import console
+
+    solve = json.loads((solved[0] / "solve.json").read_text())
+    assert solve["likely_slide_px"] is None or 0 < solve["likely_slide_px"] < 5
+    console.summarize(console.output_console(), solve | {"likely_slide_px": slide}, "out")
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("slide"))
+    assert told.endswith(said)
