@@ -2,13 +2,13 @@
 
 usage: python benchmarks/adjustment.py [SHARED_DATA] [--repeats 3] [--only NAME ...]
 
-Synthetic shots (0.3 px noise, a prior 10 % off; no outliers, with which every solver ends in a minimum of its own), two
-clips and a problem of Bundle Adjustment in the Large. Shots start from the truth, or what was solved, with cameras turned
-by 0.002 rad, moved by 0.002 of the depth, depths off by 5 %. Seconds are those until the cost is within 1e-6 of the least
-that any of them found, median of the repeats; memory is the whole process. Ceres (Debian's libceres-dev, compiled here
-from ceres_peer.cpp, automatic derivatives, two threads) runs with its dense and its sparse Schur complement; the quicker
-counts. SciPy is `least_squares` with trf and lsmr on our analytic Jacobian, given 15 times as long as we took. Writes
-adjustment.md, .json and .png beside this file.
+Synthetic shots (0.3 px noise, a prior 10 % off; no outliers, with which every solver ends in a minimum of its own),
+two clips and a problem of Bundle Adjustment in the Large. Shots start from the truth, or what was solved, with
+cameras turned by 0.002 rad, moved by 0.002 of the depth, depths off by 5 %. Seconds are those until the cost is
+within 1e-6 of the least that any of them found, median of the repeats; memory is the whole process. Ceres (Debian's
+libceres-dev, compiled here from ceres_peer.cpp, automatic derivatives, two threads) runs with its dense and its
+sparse Schur complement; the quicker counts. SciPy is `least_squares` with trf and lsmr on our analytic Jacobian,
+given 15 times as long as we took. Writes adjustment.md, .json and .png beside this file.
 SHARED_DATA: rendered_dolly, tears_of_steel, bal; left out without it. Needs g++, libceres-dev and matplotlib.
 """
 
