@@ -89,20 +89,13 @@ def moved(scene: Reconstruction) -> Reconstruction:
 
 def rendered_dolly(shared: Path) -> tuple[Reconstruction, DepthPriors]:
     """The push-in as it is tracked and solved."""
-    from sfm.depth import load, sample_depth
-    from sfm.geometry import Camera
-    from sfm.pipeline import reconstruct
-    from sfm.tracking import track_points
-    from sfm.video import open_video
+    from prior_never_hurts import dolly
 
-    folder = shared / "rendered_dolly"
-    truth = json.loads((folder / "gt.json").read_text())
-    lens = truth["frames"][0]
-    camera = Camera([lens["fx"], lens["fy"]], [lens["cx"], lens["cy"]], [], truth["width"], truth["height"])
-    video = open_video(folder / "frames")
-    tracks = track_points(video)
-    priors = sample_depth(load(folder / "prior"), video, tracks)  # pyright: ignore[reportArgumentType]
-    return moved(reconstruct(video, priors, camera, tracks=tracks)[0]), priors
+    from sfm.pipeline import reconstruct_tracks
+
+    case = dolly(shared)
+    priors = case.priors["network-like"]
+    return moved(reconstruct_tracks(case.tracks, priors, case.camera)[0]), priors
 
 
 def tears_of_steel(shared: Path) -> tuple[Reconstruction, DepthPriors]:

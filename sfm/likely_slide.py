@@ -46,13 +46,14 @@ def likely_slide_px(
     chosen = seen[np.unique(np.linspace(0, len(seen) - 1, min(options.places, len(seen))).astype(int))]
     xy, z = places[chosen], in_middle[chosen, 2]
     true = _seen(part, frames, middle, xy, z, 1.0)
+    on_plate = _on_plate(true, part)
     slides = []
     for drawn in drawn_scenes(part, priors, replace(settings, estimate_sigma=False), options.draws):
         depth = drawn.cams_from_world[middle].apply(drawn.points[seen])[:, 2]
         scale = float(np.median(depth / in_middle[seen, 2]))
         slide = np.linalg.norm(_seen(drawn, frames, middle, xy, z, scale) - true, axis=-1)
         # a point right in front of the lens may end up behind it: as far off as can be, but not unknown
-        slides.append(np.quantile(np.nan_to_num(slide[_on_plate(true, part)], nan=np.inf), 0.95, method="nearest"))
+        slides.append(np.quantile(np.nan_to_num(slide[on_plate], nan=np.inf), 0.95, method="nearest"))
     return float(np.quantile(slides, options.within, method="nearest")) if slides else float("nan")
 
 
