@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sfm.bundle_adjustment import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns, adjust, uncertainty
+from sfm.bundle_adjustment import KNOWN_LENS, BundleAdjustmentOptions, LensSigma, LensUnknowns, Posterior, adjust
 from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, held_as, without_zoom
 from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
@@ -32,8 +32,6 @@ class CalibrationOptions:
     max_focal_steps: int = 5
     steep: float = 0.1  # part of the cost, by which a valley's sides rise that an adjustment finds the bottom of itself
     max_sigma: float = 0.5  # part of the guess's own: what is known no better stays a guess
-    sigma_frames: int = 200  # frames and points from which the final sigma is computed
-    sigma_points: int = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ def calibrate(
     criterion = [2 * cost + one.radial * np.log(observations) for (_, _, cost), one in zip(solves, tried, strict=True)]
     best = int(np.argmin(criterion))
     solved, settings, _ = solves[best]
-    found = uncertainty(solved, priors, settings)
+    found = Posterior(solved, priors, settings).lens()
     known = bool(found.focal < options.max_sigma * lens.focal_sigma)
     center_sigma = found.principal_point
     center_known = bool((center_sigma < options.max_sigma * lens.principal_sigma * part.camera.width).all())
@@ -115,15 +113,8 @@ def calibrate(
     return replace(scene, camera=camera), lens, evidence
 
 
-def with_sigma(
-    evidence: LensEvidence, scene: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions,
-    options: CalibrationOptions,
-) -> LensEvidence:  # fmt: skip
+def with_sigma(evidence: LensEvidence, found: LensSigma, lens: LensUnknowns) -> LensEvidence:
     """The evidence, with the standard deviations of what an adjusted scene had free of its lens."""
-    lens = settings.lens
-    if not (lens.focal or lens.principal_point):
-        return evidence
-    found = uncertainty(thinned(scene, options.sigma_frames, options.sigma_points), priors, settings)
     if lens.focal:
         evidence = replace(evidence, focal_sigma=found.focal)
     if lens.principal_point:

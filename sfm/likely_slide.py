@@ -5,13 +5,12 @@ Zisserman 2004, section 5.2.4), and an object put where points are is seen throu
 with the truth.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from sfm.bundle_adjustment import BundleAdjustmentOptions, drawn_scenes
-from sfm.prior_weight import thinned
-from sfm.scene import DepthPriors, Reconstruction
+from sfm.bundle_adjustment import Posterior
+from sfm.scene import Reconstruction
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,34 +20,27 @@ class SlideOptions:
     draws: int = 30
     within: float = 0.9  # part of the draws whose slide stays below what is told
     places: int = 200  # where something is put, evenly spread over the points
-    max_frames: int = 200  # frames, evenly spaced, from which it is computed
-    max_points: int = 5000
 
 
-def likely_slide_px(
-    scene: Reconstruction,
-    priors: DepthPriors | None,
-    settings: BundleAdjustmentOptions,
-    options: SlideOptions = SlideOptions(),
-) -> float:
+def likely_slide_px(known: Posterior, options: SlideOptions = SlideOptions()) -> float:
     """What the slide of 95 of 100 inserted points and frames stays below in nine of ten draws, px of the plate.
 
-    scene: adjusted with these settings. Objects are put at the depth of points in the middle frame, by the scale of all
-    of these. NaN where the tracks leave a camera wholly open. Limit: it knows of noise, and of errors of a track that
-    follow each other; not of a wrong kind of lens or shot, nor of a whole track on something that moves.
+    Objects are put at the depth of points in the middle frame, by the scale of all of these. NaN where the tracks leave
+    a camera wholly open. Limit: it knows of noise, and of errors of a track that follow each other; not of a wrong kind
+    of lens or shot, nor of a whole track on something that moves.
     """
-    part = thinned(scene, options.max_frames, options.max_points)
-    frames = np.flatnonzero(part.registered)
-    middle = int(frames[np.argmin(np.abs(frames - len(part.registered) // 2))])
-    in_middle = part.cams_from_world[middle].apply(part.points)
-    places = part.camera.at(middle).img_from_cam(in_middle)  # NaN behind the camera
-    seen = np.flatnonzero(_on_plate(places, part))
+    scene = known.scene
+    frames = np.flatnonzero(scene.registered)
+    middle = int(frames[np.argmin(np.abs(frames - len(scene.registered) // 2))])
+    in_middle = scene.cams_from_world[middle].apply(scene.points)
+    places = scene.camera.at(middle).img_from_cam(in_middle)  # NaN behind the camera
+    seen = np.flatnonzero(_on_plate(places, scene))
     chosen = seen[np.unique(np.linspace(0, len(seen) - 1, min(options.places, len(seen))).astype(int))]
     xy, z = places[chosen], in_middle[chosen, 2]
-    true = _seen(part, frames, middle, xy, z, 1.0)
-    on_plate = _on_plate(true, part)
+    true = _seen(scene, frames, middle, xy, z, 1.0)
+    on_plate = _on_plate(true, scene)
     slides = []
-    for drawn in drawn_scenes(part, priors, replace(settings, estimate_sigma=False), options.draws):
+    for drawn in known.draw(options.draws):
         depth = drawn.cams_from_world[middle].apply(drawn.points[seen])[:, 2]
         scale = float(np.median(depth / in_middle[seen, 2]))
         slide = np.linalg.norm(_seen(drawn, frames, middle, xy, z, scale) - true, axis=-1)

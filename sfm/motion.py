@@ -17,9 +17,9 @@ from sfm.bundle_adjustment import (
     KNOWN_LENS,
     BundleAdjustmentOptions,
     LensUnknowns,
+    Posterior,
     adjust,
     serial_correlation,
-    uncertainty,
 )
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3
@@ -212,7 +212,7 @@ def _price_of_depths(scene: Reconstruction, priors: DepthPriors, name: str) -> f
 
 def _unseen_path(scene: Reconstruction, priors: DepthPriors, settings: BundleAdjustmentOptions) -> float:
     """Two standard deviations of a camera centre, were it free, over the depth of the scene: median of the frames."""
-    sigma = uncertainty(scene, priors, replace(settings, lens=KNOWN_LENS)).centers
+    sigma = Posterior(scene, priors, replace(settings, lens=KNOWN_LENS)).cameras().centers
     depth = float(np.nanmedian(scene.points_in_cam()[:, 2]))
     return 2 * float(np.nanmedian(np.linalg.norm(sigma, axis=1))) / depth
 

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from sfm.bridging import bridge
-from sfm.bundle_adjustment import KNOWN_LENS, AdjustmentReport, BundleAdjustmentOptions, LensUnknowns, adjust
+from sfm.bundle_adjustment import (
+    KNOWN_LENS,
+    AdjustmentReport,
+    BundleAdjustmentOptions,
+    LensUnknowns,
+    Posterior,
+    WeakestDirection,
+    adjust,
+)
 from sfm.calibration import LensEvidence, with_sigma
 from sfm.depth import DepthKind, DepthModel, load, sample_depth
 from sfm.depth.model import field_of_view_deg
@@ -59,7 +67,9 @@ class SolveReport:
     lens: LensEvidence
     focal_given: bool
     prior_given: bool
-    slide_px: float = float("nan")  # an object put into the shot is likely to slide by less (`likely_slide`)
+    weakest: WeakestDirection  # of the cameras
+    zoom_sigma: np.ndarray  # (frames,) of log focal length beside the first frame's, NaN without a zoom
+    slide_px: float  # an object put into the shot is likely to slide by less (`likely_slide`)
     moving_tracks: int = 0  # on a body that moves on its own: left out
 
 
@@ -223,9 +233,11 @@ def _solve_set(
         upright, noise = filter_observations(upright, priors.relief, mapping.outliers)
         check_registered(upright)
         solved, adjustment, settings = _last_adjustment(upright, priors, noise, found, options)
-    lens_evidence = with_sigma(found.lens_evidence, solved, priors, settings, options.calibration)
-    slide_px = likely_slide_px(solved, priors, settings, options.slide)
+    known = Posterior(solved, priors, settings)
+    lens_evidence = with_sigma(found.lens_evidence, known.lens(), settings.lens)
+    slide_px = likely_slide_px(known, options.slide)
     solved = _finish(solved, priors, tracks, lens, weight, options)
+    solved = _with_sigma(solved, known, weight)
     solved = bridge(solved if prior_given else replace(solved, depth_sigma=float("nan")), options.max_bridge)
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
@@ -235,8 +247,9 @@ def _solve_set(
         given.frame_numbers,
     )  # fmt: skip
     return solved, SolveReport(
-        verdict, reasons, motion, noise, weight, adjustment, lens_evidence, given.focal_given, prior_given, slide_px
-    )
+        verdict, reasons, motion, noise, weight, adjustment, lens_evidence, given.focal_given, prior_given,
+        known.weakest(), known.cameras().zoom, slide_px,
+    )  # fmt: skip
 
 
 def _with_lens_of(model: DepthModel, options: Options) -> Options:
@@ -276,6 +289,19 @@ def _last_adjustment(
         settings, depth_weight=weight.weight, refine_cameras=False, lens=KNOWN_LENS, cost_tolerance=1e-5
     )
     return adjust(solved, priors, points_alone)[0], report, settings
+
+
+def _with_sigma(solved: Reconstruction, known: Posterior, weight: PriorWeight) -> Reconstruction:
+    """The scene with what the adjustment leaves open of cameras and points."""
+    cameras, (along, across) = known.cameras(), known.points(weight.weight)
+    there, camera = solved.has_point, solved.registered[:, None]
+    return replace(
+        solved,
+        point_sigma=np.where(there, along, np.nan),
+        point_sigma_across=np.where(there, across, np.nan),
+        center_sigma=np.where(camera, cameras.centers, np.nan),
+        rotation_sigma=np.where(camera, cameras.rotations, np.nan),
+    )
 
 
 def _finish(

@@ -143,6 +143,7 @@ def describe(
         "rms_px": reconstruction.rms_px(),
         "whitened_rms_px": reconstruction.rms_px(whitened=True),
         "likely_slide_px": report.slide_px,
+        "weakest_direction": report.weakest,
         "frames": len(video),
         "registered": reconstruction.registered.sum(),
         "unregistered_frames": numbers[~reconstruction.has_camera],
@@ -163,7 +164,7 @@ def describe(
         "camera": _camera(reconstruction, report),
         "tracking_noise": {"sigma_px": report.noise.sigma_px, "knee_px": report.noise.knee_px},
         "adjustment": report.adjustment,
-        "per_frame": _per_frame(reconstruction, shot),
+        "per_frame": _per_frame(reconstruction, report, shot),
         "shot": shot.as_dict(),
         "seed": options.get("seed"),
         "options": dict(options),
@@ -218,7 +219,7 @@ def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, An
     }
 
 
-def _per_frame(reconstruction: Reconstruction, shot: Shot) -> list[dict[str, Any]]:
+def _per_frame(reconstruction: Reconstruction, report: SolveReport, shot: Shot) -> list[dict[str, Any]]:
     count = len(shot.frame_numbers)
     frame, held = reconstruction.tracks.frame, reconstruction.support == Support.PRIOR
     used = reconstruction.inliers
@@ -232,6 +233,9 @@ def _per_frame(reconstruction: Reconstruction, shot: Shot) -> list[dict[str, Any
         "rms_px": reconstruction.frame_rms_px(),
         "whitened_rms_px": reconstruction.frame_rms_px(whitened=True),
         "depth_scale": reconstruction.depth_scale,
+        "center_sigma": reconstruction.center_sigma,
+        "rotation_sigma_deg": np.degrees(reconstruction.rotation_sigma),
+        "zoom_sigma": report.zoom_sigma,
         "tracks": np.bincount(frame[used], minlength=count),
         "held_by_prior": np.bincount(frame[used & held[reconstruction.tracks.track]], minlength=count),
     }

@@ -192,7 +192,7 @@ class Support(IntEnum):
 
 # what `Reconstruction.save` writes as it is; the second lot may be missing in older files
 _ARRAYS = ("registered", "points", "inliers", "depth_scale", "support", "point_sigma")
-_LATER = ("bridged", "bridge_error_px")
+_LATER = ("bridged", "bridge_error_px", "point_sigma_across", "center_sigma", "rotation_sigma")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,7 +208,11 @@ class Reconstruction:
     tracks: the observations themselves, px of the plate as shot (distorted);
     depth_scale (frames,): prior depth times this is scene depth, NaN where unknown;
     support (tracks,) `Support`: triangulated or held by the prior;
-    point_sigma (tracks,): relative standard deviation of the depth of each point, NaN where unknown;
+    point_sigma (tracks,): standard deviation of each point over its depth, along the ray that saw it first, NaN where
+    unknown, infinite where nothing tells its depth; point_sigma_across (tracks,): across that ray;
+    center_sigma (frames, 3): standard deviation of the camera centres along each camera's axes, in the world's unit;
+    rotation_sigma (frames, 3): of the cameras' turns about these axes, radians. All beside the first registered camera,
+    at one size of the scene; NaN where unknown or held;
     depth_sigma: relative standard deviation of the depth prior estimated over the shot, NaN without a prior;
     bridged (frames,) bool: not registered, the camera interpolated between those before and after;
     bridge_error_px (frames,): how far off, in the picture, such a camera is on this shot, NaN where unknown;
@@ -229,6 +233,9 @@ class Reconstruction:
     bridged: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     bridge_error_px: np.ndarray = field(default_factory=lambda: np.zeros(0))
     readout: float = 0.0
+    point_sigma_across: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    center_sigma: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    rotation_sigma: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
 
     def __post_init__(self):
         frames, tracks = self.tracks.num_frames, self.tracks.num_tracks
@@ -236,6 +243,11 @@ class Reconstruction:
             object.__setattr__(self, "bridged", np.zeros(frames, bool))
         if not len(self.bridge_error_px):
             object.__setattr__(self, "bridge_error_px", np.full(frames, np.nan))
+        for name, shape in (
+            ("point_sigma_across", (tracks,)), ("center_sigma", (frames, 3)), ("rotation_sigma", (frames, 3))
+        ):  # fmt: skip
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(shape, np.nan))
         if self.cams_from_world.batch != (frames,):
             raise ValueError(f"cams_from_world: got batch {self.cams_from_world.batch}, expected ({frames},)")
         for name, shape, dtype in (
@@ -247,6 +259,9 @@ class Reconstruction:
             ("point_sigma", (tracks,), float),
             ("bridged", (frames,), bool),
             ("bridge_error_px", (frames,), float),
+            ("point_sigma_across", (tracks,), float),
+            ("center_sigma", (frames, 3), float),
+            ("rotation_sigma", (frames, 3), float),
         ):
             object.__setattr__(self, name, frozen_array(name, getattr(self, name), shape, dtype))
         if (self.bridged & self.registered).any():
@@ -334,6 +349,7 @@ class Reconstruction:
             cams_from_world=target_from_world.apply_to_cameras(self.cams_from_world),
             points=target_from_world.apply(self.points),
             depth_scale=self.depth_scale * target_from_world.scale,
+            center_sigma=self.center_sigma * target_from_world.scale,
         )
 
     def crop(self, first: int, last: int) -> "Reconstruction":
@@ -356,6 +372,8 @@ class Reconstruction:
             depth_scale=self.depth_scale[frames],
             bridged=self.bridged[frames],
             bridge_error_px=self.bridge_error_px[frames],
+            center_sigma=self.center_sigma[frames],
+            rotation_sigma=self.rotation_sigma[frames],
         )
 
     def save(self, path: str | Path) -> None:

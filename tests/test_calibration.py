@@ -7,7 +7,7 @@ import pytest
 from solved import solve
 
 from sfm import calibration
-from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, adjust, uncertainty
+from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, Posterior, adjust
 from sfm.calibration import CalibrationOptions, calibrate
 from sfm.motion import Motion, MotionEvidence
 from sfm.outliers import TrackingNoise
@@ -148,7 +148,7 @@ def test_sigmas_are_what_repeated_noise_shows(motion):
         solved, _ = adjust(replace(start, tracks=noisy), priors, options)
         found.append([np.log(solved.camera.focal_length[0]), solved.camera.distortion[0]])
         if len(said) < 5:
-            sigma = uncertainty(solved, priors, options)
+            sigma = Posterior(solved, priors, options).lens()
             said.append([sigma.focal, sigma.radial[0]])
     ratio = np.std(found, axis=0) / np.mean(said, axis=0)
     assert (0.7 < ratio).all() and (ratio < 1.3).all(), ratio

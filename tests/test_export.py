@@ -169,11 +169,25 @@ def test_ply_holds_what_is_known_of_each_point(rng, tmp_path):
     np.testing.assert_array_equal(rgb, tracks.colors[vertex["track_id"]])
     np.testing.assert_array_equal(vertex["support"], reconstruction.support[vertex["track_id"]])
     np.testing.assert_allclose(vertex["sigma"], reconstruction.point_sigma[vertex["track_id"]], rtol=1e-6)
+    np.testing.assert_allclose(vertex["sigma_across"], reconstruction.point_sigma_across[vertex["track_id"]], rtol=1e-6)
     for row in vertex[:20]:
         used = (tracks.track == row["track_id"]) & reconstruction.inliers & reconstruction.registered[tracks.frame]
         assert row["track_len"] == used.sum()
         rmse = np.sqrt(np.mean(errors[used] ** 2)) if used.any() else np.nan
         assert row["rmse_px"] == pytest.approx(rmse, rel=1e-5, nan_ok=True)
+
+
+def test_standard_deviations_lie_beside_the_model(rng, tmp_path):
+    reconstruction, shot = perturbed(rng)
+    write_colmap(reconstruction, shot, tmp_path / "0")
+    cameras, points = (np.loadtxt(tmp_path / "0" / f"{name}_sigma.txt") for name in ("images", "points3D"))
+    frames, tracks = cameras[:, 0].astype(int) - 1, points[:, 0].astype(int) - 1
+    np.testing.assert_array_equal(frames, np.flatnonzero(reconstruction.has_camera))
+    np.testing.assert_array_equal(tracks, np.flatnonzero(reconstruction.has_point))
+    np.testing.assert_allclose(cameras[:, 1:4], reconstruction.center_sigma[frames], rtol=1e-5)
+    np.testing.assert_allclose(cameras[:, 4:], reconstruction.rotation_sigma[frames], rtol=1e-5)
+    np.testing.assert_allclose(points[:, 1], reconstruction.point_sigma[tracks], rtol=1e-5)
+    np.testing.assert_allclose(points[:, 2], reconstruction.point_sigma_across[tracks], rtol=1e-5)
 
 
 def test_tum_is_camera_to_world_at_plate_time(rng, tmp_path):
@@ -226,7 +240,8 @@ def test_export_puts_every_format_in_its_place(rng, tmp_path):
     assert set(written) == set(FORMATS) == set(PLACES)
     found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     model = {f"sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")}
-    assert found == {"points.ply", "trajectory.tum", *model}
+    sigma = {f"sparse/0/{name}_sigma.txt" for name in ("images", "points3D")}
+    assert found == {"points.ply", "trajectory.tum", *model, *sigma}
 
 
 def test_export_of_an_unknown_format_writes_nothing(rng, tmp_path):

@@ -3,17 +3,18 @@
 from sfm.bundle_adjustment.adjustment import AdjustmentReport, adjust
 from sfm.bundle_adjustment.options import KNOWN_LENS, BundleAdjustmentOptions, LensUnknowns
 from sfm.bundle_adjustment.problem import ShotProblem
-from sfm.bundle_adjustment.uncertainty import Uncertainty, drawn_scenes, serial_correlation, uncertainty
+from sfm.bundle_adjustment.uncertainty import CameraSigma, LensSigma, Posterior, WeakestDirection, serial_correlation
 
 __all__ = [
     "KNOWN_LENS",
     "AdjustmentReport",
     "BundleAdjustmentOptions",
+    "CameraSigma",
+    "LensSigma",
     "LensUnknowns",
+    "Posterior",
     "ShotProblem",
-    "Uncertainty",
+    "WeakestDirection",
     "adjust",
-    "drawn_scenes",
     "serial_correlation",
-    "uncertainty",
 ]

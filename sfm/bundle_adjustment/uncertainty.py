@@ -1,72 +1,232 @@
-"""How well an adjusted shot is known: standard deviations from its reduced normal equations.
+"""How well an adjusted shot is known: the Gaussian that its normal equations describe.
 
-Covariance of the least-squares estimate (Hartley and Zisserman 2004, section 5.2.4), points marginalised out.
+Covariance of the least-squares estimate (Hartley and Zisserman 2004, section 5.2.4), points marginalised out and put
+back (Triggs et al. 2000, section 9). Gauge: the first registered camera stays where it is, and the size of the scene is
+what keeps the mean log depth of its points; what no picture shows is not counted as unknown.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigsh
+from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.bundle_adjustment.problem import ShotProblem
 from sfm.least_squares import NormalEquations
 from sfm.scene import DepthPriors, Reconstruction
 
+_UNKNOWN = 1e3  # a relative standard deviation beyond it is none
+_SMALLEST = 1e-12  # information along a ray, of that across it: rounding is all there is
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Uncertainty:
-    """Standard deviations of what was free in an adjustment, NaN of what was not.
+class LensSigma:
+    """Standard deviations of what was free of a lens, NaN of what was not.
 
-    focal: of log focal length (of the first frame, of a zoom); principal_point (2,): px; radial (2,): of k1 and k2;
-    zoom (frames,): of log focal length beside the first frame's; centers (frames, 3): of the camera centres along the
-    axes of each camera, beside the first registered one.
+    focal: of log focal length (of the first frame, of a zoom); principal_point (2,): px; radial (2,): of k1 and k2.
     """
 
     focal: float
     principal_point: np.ndarray
     radial: np.ndarray
-    zoom: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraSigma:
+    """Standard deviations of the cameras beside the first registered one, NaN of what was not free.
+
+    centers (frames, 3): of the camera centres along the axes of each camera; rotations (frames, 3): radians, about
+    these axes; zoom (frames,): of log focal length beside the first frame's.
+    """
+
     centers: np.ndarray
+    rotations: np.ndarray
+    zoom: np.ndarray
 
 
-def uncertainty(scene: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions) -> Uncertainty:
-    """Of a scene adjusted with these options. Errors of a track that follow each other count as one.
+@dataclass(frozen=True, slots=True)
+class WeakestDirection:
+    """The change of all camera centres together that the data resist least.
 
-    Limit: cost grows with the cube of the frames: give it a thinned scene of a long shot.
+    sigma: its standard deviation, root mean square over the frames, over the median depth of the scene; sideways, up,
+    along: its parts along the cameras' axes, squares that add up to 1. NaN where the cameras cannot move.
     """
-    problem = ShotProblem(scene, priors, options)
-    size = problem.num_kept * problem.kept_size
-    covariance = NormalEquations(problem, problem.start()).covariance(np.arange(size + problem.num_shared))
-    sigma = np.sqrt(serial_correlation(scene) * np.diag(covariance))
-    kept, shared = sigma[:size].reshape(problem.num_kept, -1), sigma[size:]
-    frames = scene.tracks.num_frames
-    zoom, centers = np.full(frames, np.nan), np.full((frames, 3), np.nan)
-    centers[problem.frames] = kept[:, 3:6]
-    if options.lens.zoom:
-        zoom[problem.frames] = kept[:, problem.log_zoom]
-    focal = float(shared[0]) if options.lens.focal else float("nan")
-    center, radial = (np.r_[shared[at], np.full(2, np.nan)][:2] for at in (problem.center_at, problem.radial_at))
-    return Uncertainty(focal, center, radial, zoom, centers)
+
+    sigma: float
+    sideways: float
+    up: float
+    along: float
 
 
-def drawn_scenes(
-    scene: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions, count: int, seed: int = 0
-) -> list[Reconstruction]:
-    """The scene with cameras and lenses drawn from what these options leave open of them, points where these see them.
+class Posterior:
+    """The Gaussian around a scene adjusted with these options. Errors of a track that follow each other count as one.
 
-    None where something is wholly open. The first registered camera stays, and the size of the path: one coordinate of
-    the camera farthest from it. A prior leaves that size open by per cents, which no picture shows, and which a linear
-    step would bend.
+    Limit: it knows of noise, not of a wrong kind of lens or shot. Where the system cannot be factored, all is NaN.
     """
-    problem = ShotProblem(scene, priors, options)
-    start = problem.start()
-    first = scene.cams_from_world[problem.frames[0]].centers_in_world
-    apart = np.einsum("nij,nj->ni", problem.R0, scene.centers_in_world[problem.frames] - first)
-    frame, axis = np.unravel_index(np.argmax(np.abs(apart)), apart.shape)
-    problem.free[frame * problem.kept_size + 3 + axis] = False
-    changes = NormalEquations(problem, start).draw(np.random.default_rng(seed), count)
-    spread = np.sqrt(serial_correlation(scene))
-    return [problem.finish(start + spread * change) for change in changes if np.isfinite(change).all()]
+
+    def __init__(self, scene: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions):
+        self.scene, self.priors, self.options = scene, priors, replace(options, estimate_sigma=False)
+        self.problem = ShotProblem(scene, priors, self.options)
+        self._start = self.problem.start()
+        self._free = self.problem.free.copy()
+        self._hold_scale()
+        with threadpool_limits(1, "blas"):
+            self.system = NormalEquations(self.problem, self._start)
+            self.covariance = self.system.covariance()
+        self.inflation = serial_correlation(scene)
+        if self.covariance is not None:
+            self._without_scale()
+
+    def _hold_scale(self) -> None:
+        """Without depth the system has a solution only with a size: one coordinate of the camera farthest away."""
+        problem = self.problem
+        if problem.with_depth and problem.known.any():
+            return
+        first = self.scene.cams_from_world[problem.frames[0]].centers_in_world
+        apart = np.einsum("nij,nj->ni", problem.R0, self.scene.centers_in_world[problem.frames] - first)
+        frame, axis = np.unravel_index(np.argmax(np.abs(apart)), apart.shape)
+        problem.free[frame * problem.kept_size + 3 + axis] = False
+
+    def _without_scale(self) -> None:
+        """Take out of the covariance what only changes the size (Triggs et al. 2000, section 9.3: an S-transform)."""
+        problem = self.problem
+        kept = np.zeros((problem.num_kept, problem.kept_size))
+        first = -problem.R0[0].T @ problem.t0[0]
+        kept[:, 3:6] = problem.t0 + problem.R0 @ first
+        kept[0, 3:6] = 0.0
+        if problem.with_depth:
+            kept[:, problem.log_scale] = 1.0
+        # of log depth, along the chart of each point, of all charts alike
+        moved = np.einsum("pij,pj->pi", problem.anchor_R, problem.points0 - first)
+        by_scale = moved[:, 2] / np.exp(problem.chart0[:, 2])
+        weight = self._counted()
+        total = float(weight @ by_scale)
+        self.larger = np.r_[kept.ravel(), np.zeros(problem.num_shared)]
+        # a camera that was not free to move keeps the size by itself
+        held = ~self._free & (np.abs(self.larger) > 1e-9 * np.abs(self.larger).max())
+        if not problem.options.refine_points or not total > 0 or held.any():
+            self.measured = np.zeros_like(self.larger)
+            return
+        weights = np.zeros((3, problem.num_eliminated))
+        weights[2] = weight / total
+        self.measured = self.system.through_eliminated(weights)
+        assert self.covariance is not None
+        at = self.system.reduced.solve(self.measured[:, None])[:, 0]
+        # (I - g c^T) C (I - g c^T)^T
+        mixing = np.array([[self.measured @ at, -1.0], [-1.0, 0.0]])
+        self.covariance.add_product(np.column_stack([self.larger, at]), mixing)
+
+    def _counted(self) -> np.ndarray:
+        """How much each point says of the size: what is known of its depth, none more than half of them, (points,)."""
+        V = self.system.eliminated_information()
+        if not V.size:
+            return np.zeros(0)
+        lateral = V[:2, :2] + 1e-12 * (V[0, 0] + V[1, 1] + 1e-30) * np.eye(2)[:, :, None]
+        solved = np.linalg.solve(np.moveaxis(lateral, 2, 0), np.moveaxis(V[:2, 2:], 2, 0))[..., 0]
+        along = V[2, 2] - np.einsum("ap,pa->p", V[:2, 2], solved)
+        along = np.where(along > _SMALLEST * (V[0, 0] + V[1, 1]), along, 0.0)
+        return np.minimum(along, np.median(along[along > 0])) if (along > 0).any() else along
+
+    def lens(self) -> LensSigma:
+        """Of the lens."""
+        problem = self.problem
+        if self.covariance is None:
+            shared = np.full(problem.num_shared, np.nan)
+        else:
+            shared = np.sqrt(self.inflation * np.diag(self.covariance.corner))
+        focal = float(shared[0]) if self.options.lens.focal else float("nan")
+        center, radial = (np.r_[shared[at], np.full(2, np.nan)][:2] for at in (problem.center_at, problem.radial_at))
+        return LensSigma(focal, center, radial)
+
+    def cameras(self) -> CameraSigma:
+        """Of every frame's camera."""
+        problem, frames = self.problem, self.scene.tracks.num_frames
+        centers, rotations, zoom = np.full((frames, 3), np.nan), np.full((frames, 3), np.nan), np.full(frames, np.nan)
+        if self.covariance is not None:
+            blocks = self.inflation * np.moveaxis(self.covariance.blocks(problem.kept_size), 2, 0)
+            by_center = self._by_center()
+            free = problem.free[: self.system.size].reshape(problem.num_kept, -1)
+            moved = np.einsum("fai,fij,faj->fa", by_center, blocks[:, :6, :6], by_center)
+            centers[problem.frames] = np.where(free[:, 3:6].any(1, keepdims=True), _root(moved), np.nan)
+            sigma = _root(np.einsum("fii->fi", blocks))
+            rotations[problem.frames] = np.where(free[:, :3], sigma[:, :3], np.nan)
+            if self.options.lens.zoom:
+                zoom[problem.frames] = np.where(free[:, problem.log_zoom], sigma[:, problem.log_zoom], np.nan)
+        return CameraSigma(centers, rotations, zoom)
+
+    def _by_center(self) -> np.ndarray:
+        """Derivatives (frames, 3, 6) of the camera centres, along the cameras' axes, by turn and translation.
+
+        t = -R c and R = exp(w) R0, so that R0 dc = -dt - [t]x dw.
+        """
+        t = self.problem.t0
+        found = np.zeros((len(t), 3, 6))
+        found[:, [2, 0, 1], [1, 2, 0]], found[:, [1, 2, 0], [2, 0, 1]] = -t[:, [0, 1, 2]], t[:, [0, 1, 2]]
+        found[:, :, 3:] = -np.eye(3)
+        return found
+
+    def points(self, depth_weight: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Standard deviations over its depth of each point, along the ray that saw it first and across it, (tracks,).
+
+        NaN where a track has no point, infinite where nothing tells its depth. depth_weight: of the prior when the
+        points were adjusted, the cameras found; None: as these were.
+        """
+        along, across = (np.full(self.scene.tracks.num_tracks, np.nan) for _ in range(2))
+        if self.covariance is None or not self.problem.options.refine_points:
+            return along, across
+        system = self.system
+        if depth_weight is not None and depth_weight > 0 and self.problem.with_depth:
+            settings = replace(self.options, depth_weight=depth_weight)
+            system = NormalEquations(ShotProblem(self.scene, self.priors, settings), self._start)
+        with threadpool_limits(1, "blas"):
+            blocks = self.inflation * system.eliminated_covariance(self.covariance)
+        half, apart = (blocks[0, 0] + blocks[1, 1]) / 2, (blocks[0, 0] - blocks[1, 1]) / 2
+        widest = half + np.hypot(apart, blocks[0, 1])
+        for sigma, variance in ((along, blocks[2, 2]), (across, widest)):
+            found = _root(variance)
+            sigma[self.problem.tracks] = np.where(found < _UNKNOWN, found, np.inf)
+        return along, across
+
+    def weakest(self) -> WeakestDirection:
+        """What the cameras as a whole are known worst in."""
+        problem, size = self.problem, 3 * self.problem.num_kept
+        movable = problem.free[: self.system.size].reshape(problem.num_kept, -1)[:, 3:6].any()
+        if self.covariance is None or not movable:
+            return WeakestDirection(*[float("nan")] * 4)
+        by_center, k = self._by_center(), problem.kept_size
+
+        def times(v: np.ndarray) -> np.ndarray:
+            pulled = np.zeros_like(self.larger)
+            pulled[: self.system.size].reshape(-1, k)[:, :6] = np.einsum("fai,fa->fi", by_center, v.reshape(-1, 3))
+            pulled -= self.measured * (self.larger @ pulled)
+            step = self.system.reduced.solve(pulled[:, None])[:, 0]
+            step -= self.larger * (self.measured @ step)
+            return np.einsum("fai,fi->fa", by_center, step[: self.system.size].reshape(-1, k)[:, :6]).ravel()
+
+        operator = LinearOperator((size, size), matvec=times, dtype=float)  # pyright: ignore[reportCallIssue]
+        start = np.random.default_rng(0).standard_normal(size)
+        value, vector = eigsh(operator, 1, v0=start, tol=1e-3)  # pyright: ignore[reportArgumentType]
+        depth = float(np.nanmedian(self.scene.points_in_cam()[:, 2]))
+        sigma = np.sqrt(self.inflation * max(float(value[0]), 0.0) / problem.num_kept) / depth
+        sideways, up, along = np.square(vector[:, 0].reshape(-1, 3)).sum(0).tolist()
+        return WeakestDirection(float(sigma), sideways, up, along)
+
+    def draw(self, count: int, seed: int = 0) -> list[Reconstruction]:
+        """Scenes with cameras and lenses drawn, points where these see them; none where something is wholly open."""
+        if self.covariance is None:
+            return []
+        noise = np.random.default_rng(seed).standard_normal((len(self.larger), count))
+        steps = self.system.reduced.half_solve(noise)
+        steps -= np.outer(self.larger, self.measured @ steps)
+        steps *= np.sqrt(self.inflation)
+        changes = (np.r_[step, self.system.follow(step).T.ravel()] for step in steps.T)
+        return [self.problem.finish(self._start + change) for change in changes if np.isfinite(change).all()]
+
+
+def _root(variance: np.ndarray) -> np.ndarray:
+    """Rounding may leave a variance of nothing below it."""
+    return np.sqrt(np.maximum(variance, 0.0))
 
 
 def serial_correlation(scene: Reconstruction) -> float:

@@ -2,8 +2,8 @@
 
 Cameras PINHOLE without distortion, OPENCV with 4 coefficients, FULL_OPENCV with more; a zoom is one camera per frame.
 Image id = frame index + 1, point id = track index + 1, image names are the names of the frames. COLMAP's pixels count
-from the top-left corner, as ours do: nothing shifts. Its limit: no depth prior, no sigma, no rolling shutter, no frames
-without a camera.
+from the top-left corner, as ours do: nothing shifts. Its limit: no depth prior, no rolling shutter, no frames without a
+camera; standard deviations go beside it, in two files that COLMAP does not read.
 """
 
 import struct
@@ -31,6 +31,8 @@ def write_colmap(reconstruction: Reconstruction, shot: Shot, folder: str | Path,
     frame is told by having none; every track with a point is a 3D point, its error the mean over them in px, -1 with
     none. Of a rolling shutter COLMAP knows only the middle rows' cameras, and finds larger errors.
 
+    `images_sigma.txt` and `points3D_sigma.txt` hold standard deviations, of cameras and points in that order, by id.
+
     Raises `InputError` when the folder cannot be written, or a name holds a blank, which the text form cannot carry.
     """
     blank = next((name for name in shot.frame_names if any(c.isspace() for c in name)), None)
@@ -41,6 +43,7 @@ def write_colmap(reconstruction: Reconstruction, shot: Shot, folder: str | Path,
         temporary.mkdir()
         write = _write_text if text else _write_binary
         write(model, temporary)
+        _write_sigma(reconstruction, model, temporary)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +148,22 @@ def _write_text(model: _Model, folder: Path) -> None:
     ):
         text = "\n".join([f"# {header}", *lines, ""])
         (folder / f"{name}.txt").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_sigma(reconstruction: Reconstruction, model: _Model, folder: Path) -> None:
+    """Beside the first camera, at one size of the scene; nan where unknown."""
+    frames, tracks = model.frames, model.tracks
+    cameras = [reconstruction.center_sigma[frames], reconstruction.rotation_sigma[frames]]
+    points = [reconstruction.point_sigma[tracks], reconstruction.point_sigma_across[tracks]]
+    for name, header, ids, columns in (
+        ("images", "IMAGE_ID, CENTER[3] along the camera's axes, in the model's unit, ROTATION[3] about them, radians",
+         frames, cameras),
+        ("points3D", "POINT3D_ID, ALONG, ACROSS: the ray of the first image that sees it, over its depth",
+         tracks, points),
+    ):  # fmt: skip
+        rows = np.column_stack([ids + 1, *columns])
+        formats = ["%d", *["%.6g"] * (rows.shape[1] - 1)]
+        np.savetxt(folder / f"{name}_sigma.txt", rows, formats, header=header, encoding="utf-8")
 
 
 def _camera_lines(model: _Model) -> Iterator[str]:

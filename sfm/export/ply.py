@@ -14,8 +14,21 @@ from sfm.video import Shot
 
 VERTEX = np.dtype(
     {
-        "names": ["x", "y", "z", "red", "green", "blue", "track_id", "track_len", "rmse_px", "sigma", "support"],
-        "formats": ["<f4", "<f4", "<f4", "u1", "u1", "u1", "<i4", "<i4", "<f4", "<f4", "u1"],
+        "names": [
+            "x",
+            "y",
+            "z",
+            "red",
+            "green",
+            "blue",
+            "track_id",
+            "track_len",
+            "rmse_px",
+            "sigma",
+            "sigma_across",
+            "support",
+        ],
+        "formats": ["<f4", "<f4", "<f4", "u1", "u1", "u1", "<i4", "<i4", "<f4", "<f4", "<f4", "u1"],
     }
 )
 
@@ -24,8 +37,9 @@ def write_ply(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> N
     """Write every track that has a point.
 
     Beside position and colour: `track_id` index of the track; `track_len` observations the adjustment believes;
-    `rmse_px` root mean square of their reprojection errors; `sigma` relative standard deviation of the depth;
-    `support` 1 triangulated, 2 held by the depth prior. `rmse_px` and `sigma` are NaN where unknown.
+    `rmse_px` root mean square of their reprojection errors; `sigma` and `sigma_across` standard deviation of the point
+    over its depth, along the ray that saw it first and across it; `support` 1 triangulated, 2 held by the depth prior.
+    What is unknown is NaN; a depth that nothing tells has an infinite sigma.
 
     Raises `InputError` when `path` cannot be written.
     """
@@ -42,6 +56,10 @@ def write_ply(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> N
         length[tracks],
         reconstruction.track_rms_px()[tracks],
     )
-    vertex["sigma"], vertex["support"] = reconstruction.point_sigma[tracks], reconstruction.support[tracks]
+    vertex["sigma"], vertex["sigma_across"] = (
+        reconstruction.point_sigma[tracks],
+        reconstruction.point_sigma_across[tracks],
+    )
+    vertex["support"] = reconstruction.support[tracks]
     with replacing(path) as temporary:
         PlyData([PlyElement.describe(vertex, "vertex")], text=False, byte_order="<").write(temporary)

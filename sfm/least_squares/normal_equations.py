@@ -13,6 +13,8 @@ from sfm.least_squares.problem import Evaluation, Problem, knee_of, slices
 from sfm.least_squares.reduced_system import ReducedSystem
 from sfm.threads import in_threads
 
+_NEXT_TO_NONE = 1e-12  # damping, where covariances are asked for
+
 
 @dataclass(slots=True, eq=False)
 class _Part:
@@ -114,11 +116,21 @@ class NormalEquations:
     def _eliminate(self, part: _Part, damping: float) -> tuple[np.ndarray, int]:
         """W V^-1 W^T of a part over the kept parameters from which on it touches any, and the shared ones: W L^-T is
         scattered into a dense matrix over the frames it touches, BLAS squares it."""
-        problem, k, e = self.problem, self.problem.kept_size, self.problem.eliminated_size
+        self._damp(part, damping)
+        low, _, M = self._coupling(part)
+        return M @ M.T, low
+
+    def _damp(self, part: _Part, damping: float) -> None:
         diagonal = np.einsum("aap->ap", part.V)
         # a block whose direction nothing measures must not take steps of any length
         part.damping = damping * np.maximum(diagonal, 1e-6 * diagonal.max(0) + 1e-12)
-        part.L_inv = _inverse_cholesky(part.V + np.einsum("ab,ap->abp", np.eye(e), part.damping))
+        V = part.V + np.einsum("ab,ap->abp", np.eye(len(part.V)), part.damping)
+        part.L_inv = _inverse_cholesky(V)
+
+    def _coupling(self, part: _Part) -> tuple[int, int, np.ndarray]:
+        """The kept parameters from which and to which a part touches any, and W L^-T over these and the shared ones,
+        (parameters, blocks * e)."""
+        problem, k, e = self.problem, self.problem.kept_size, self.problem.eliminated_size
         low, high, count = int(part.kept.min()), int(part.kept.max()) + 1, part.last - part.first
         M = np.zeros(((high - low) * k + problem.num_shared, count * e))
         Y = np.einsum("abn,cbn->acn", part.W, part.L_inv.take(part.block, axis=2))
@@ -126,7 +138,7 @@ class NormalEquations:
         if problem.num_shared:
             Z = np.einsum("abp,cbp->apc", part.W_shared, part.L_inv)
             M[(high - low) * k :] = Z.reshape(problem.num_shared, -1)
-        return M @ M.T, low * k
+        return low * k, high * k, M
 
     def solve(self, damping: float) -> tuple[np.ndarray, float]:
         """The damped step over all parameters and the decrease of the cost it predicts (-1 if there is none)."""
@@ -140,40 +152,58 @@ class NormalEquations:
         full = np.concatenate([step, *(inner.T.ravel() for inner in block_steps)])
         return (full, 0.5 * float(gain)) if np.isfinite(full).all() else (full, -1.0)
 
-    def covariance(self, of: np.ndarray) -> np.ndarray:
-        """Covariance (m, m) of some of the kept and shared parameters, of (m,), all others free to follow; NaN where a
-        parameter is fixed or the system cannot be factored."""
-        free = self.problem.free[of]
-        found = np.full((len(of), len(of)), np.nan)
-        if free.any() and self.factor(1e-12):
-            unit = np.zeros((len(self.g), int(free.sum())))
-            unit[of[free], np.arange(unit.shape[1])] = 1.0
-            found[np.ix_(free, free)] = self.reduced.solve(unit)[of[free]]
+    def covariance(self) -> ReducedSystem | None:
+        """Covariance of the kept and shared parameters, all others free to follow, of a band what lies within it;
+        zero of what is fixed, None where the system cannot be factored."""
+        return self.reduced.inverse() if self.factor(_NEXT_TO_NONE) else None
+
+    def eliminated_covariance(self, covariance: ReducedSystem) -> np.ndarray:
+        """Covariances (e, e, blocks) of the eliminated blocks, the kept and shared parameters having this one."""
+
+        def of(part: _Part) -> np.ndarray:
+            self._damp(part, _NEXT_TO_NONE)
+            low, high, M = self._coupling(part)
+            shape = (len(M), -1, self.problem.eliminated_size)
+            inner = np.einsum("mpa,mpb->abp", M.reshape(shape), (covariance.window(low, high) @ M).reshape(shape))
+            inner += np.eye(len(inner))[:, :, None]
+            return np.einsum("cap,cdp,dbp->abp", part.L_inv, inner, part.L_inv, optimize=True)
+
+        return np.concatenate(in_threads(of, self.parts), axis=2)
+
+    def eliminated_information(self) -> np.ndarray:
+        """Of the eliminated blocks (e, e, blocks), all others held."""
+        e = self.problem.eliminated_size
+        return np.concatenate([np.zeros((e, e, 0)), *(part.V for part in self.parts)], axis=2)
+
+    def through_eliminated(self, weights: np.ndarray) -> np.ndarray:
+        """What a weighted sum over the eliminated blocks, weights (e, blocks), is of the kept and shared parameters
+        (m,) when the blocks follow these. Of a factored system."""
+        found = np.zeros(len(self.g))
+        for part in self.parts:
+            found -= self._pulled(part, part.apply_v_inverse(weights[:, part.first : part.last]))
         return found
 
-    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Changes (count, parameters) drawn from the Gaussian that the normal equations describe, eliminated blocks at
-        their mean for what is drawn of the others; empty where the system cannot be factored."""
-        size = len(self.g) + self.problem.num_eliminated * self.problem.eliminated_size
-        if not self.factor(1e-12):
-            return np.zeros((0, size))
-        drawn = self.reduced.half_solve(rng.standard_normal((len(self.g), count)))
-        still = [np.zeros_like(part.g) for part in self.parts]
-        followed = ([inner.T.ravel() for inner in self._follow(step, still)] for step in drawn.T)
-        return np.array([np.concatenate([step, *inner]) for step, inner in zip(drawn.T, followed, strict=True)])
+    def follow(self, step: np.ndarray) -> np.ndarray:
+        """The change (e, blocks) of the eliminated blocks that a change (m,) of the others brings. Of a factored
+        system."""
+        return np.concatenate(self._follow(step, [np.zeros_like(part.g) for part in self.parts]), axis=1)
 
     def back_substitute(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Solve the factored system for a right-hand side: kept and shared (m,), and (e, blocks) of every part."""
-        problem, k, size = self.problem, self.problem.kept_size, self.size
         reduced = g.copy()
         for part, inner in zip(self.parts, blocks, strict=True):
-            inner = part.apply_v_inverse(inner)
-            coupling = np.einsum("abn,bn->an", part.W, inner.take(part.block, axis=1))
-            for a in range(k):
-                reduced[a:size:k] -= np.bincount(part.kept, coupling[a], problem.num_kept)
-            reduced[size:] -= np.einsum("abp,bp->a", part.W_shared, inner)
+            reduced -= self._pulled(part, part.apply_v_inverse(inner))
         step = self.reduced.solve(reduced[:, None])[:, 0]
         return step, self._follow(step, blocks)
+
+    def _pulled(self, part: _Part, blocks: np.ndarray) -> np.ndarray:
+        """W blocks, (e, blocks) of a part -> (m,) over the kept and shared parameters."""
+        k, found = self.problem.kept_size, np.zeros(len(self.g))
+        coupling = np.einsum("abn,bn->an", part.W, blocks.take(part.block, axis=1))
+        for a in range(k):
+            found[a : self.size : k] = np.bincount(part.kept, coupling[a], self.problem.num_kept)
+        found[self.size :] = np.einsum("abp,bp->a", part.W_shared, blocks)
+        return found
 
     def _follow(self, step: np.ndarray, blocks: list[np.ndarray]) -> list[np.ndarray]:
         """The eliminated blocks (e, blocks) of every part, given the step of the kept and shared parameters."""

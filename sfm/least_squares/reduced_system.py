@@ -11,22 +11,19 @@ from typing import Protocol
 import numpy as np
 import scipy.linalg
 from numpy.lib.stride_tricks import as_strided
-from scipy.linalg.lapack import dpbtrf, dpbtrs, dtbtrs
+from scipy.linalg.lapack import dpbtrf, dpbtrs, dpotri, dtbtrs
 from scipy.sparse import csr_array, tril
 
 _BAND_PAYS_BELOW = 0.5  # of the size: a wider band is factored faster as a dense matrix
+_INVERTED_TOGETHER = 64  # rows of a band, at least
 
 
-class Factor(Protocol):
-    """A = L L^T, factored. Right-hand sides are (n, m); what is not free comes out zero."""
+class _Factor(Protocol):
+    """As `Factor`, of the inner part alone."""
 
-    def solve(self, right: np.ndarray) -> np.ndarray:
-        """A^-1 right."""
-        ...
-
-    def half_solve(self, right: np.ndarray) -> np.ndarray:
-        """L^-T right: of white noise, a draw from a Gaussian of covariance A^-1."""
-        ...
+    def solve(self, right: np.ndarray) -> np.ndarray: ...
+    def half_solve(self, right: np.ndarray) -> np.ndarray: ...
+    def inverse(self) -> "_Inner": ...
 
 
 class _Inner(Protocol):
@@ -37,8 +34,11 @@ class _Inner(Protocol):
     def add_diagonal(self, values: np.ndarray) -> None: ...
     def add_blocks(self, blocks: np.ndarray) -> None: ...
     def add_sparse(self, matrix: csr_array) -> None: ...
+    def add_product(self, columns: np.ndarray, inner: np.ndarray) -> None: ...
     def subtract(self, window: np.ndarray, low: int) -> None: ...
-    def factor(self, free: np.ndarray) -> Factor | None: ...
+    def window(self, low: int, high: int) -> np.ndarray: ...
+    def blocks(self, k: int) -> np.ndarray: ...
+    def factor(self, free: np.ndarray) -> _Factor | None: ...
 
 
 class _Dense:
@@ -62,11 +62,22 @@ class _Dense:
     def add_sparse(self, matrix: csr_array) -> None:
         self.matrix += matrix.toarray()
 
+    def add_product(self, columns: np.ndarray, inner: np.ndarray) -> None:
+        self.matrix += columns @ inner @ columns.T
+
     def subtract(self, window: np.ndarray, low: int) -> None:
         high = low + len(window)
         self.matrix[low:high, low:high] -= window
 
-    def factor(self, free: np.ndarray) -> Factor | None:
+    def window(self, low: int, high: int) -> np.ndarray:
+        return self.matrix[low:high, low:high]
+
+    def blocks(self, k: int) -> np.ndarray:
+        count = len(self.matrix) // k
+        at = np.arange(count)
+        return np.moveaxis(self.matrix.reshape(count, k, count, k)[at, :, at, :], 0, 2)
+
+    def factor(self, free: np.ndarray) -> _Factor | None:
         return _factored(self.matrix[np.ix_(free, free)], free)
 
 
@@ -99,13 +110,31 @@ class _Band:
         size = len(window)
         wide = np.zeros((size, 2 * size))
         wide[:, :size] = window
-        # row j of the symmetric window from its diagonal on, behind it zeros
-        step = wide.strides[1]
-        shifted = as_strided(wide, (size, size), ((2 * size + 1) * step, step), writeable=False)
         width = min(size, self.band.shape[1])
-        self.band[low : low + size, :width] -= shifted[:, :width]
+        self.band[low : low + size, :width] -= _from_diagonal(wide)[:, :width]
 
-    def factor(self, free: np.ndarray) -> Factor | None:
+    def add_product(self, columns: np.ndarray, inner: np.ndarray) -> None:
+        right = columns @ inner
+        for d in range(self.band.shape[1]):
+            self.band[: len(columns) - d, d] += np.einsum("na,na->n", right[d:], columns[: len(columns) - d])
+
+    def window(self, low: int, high: int) -> np.ndarray:
+        """Zero beyond the band."""
+        size = high - low
+        wide = np.zeros((size, 2 * size))
+        width = min(size, self.band.shape[1])
+        _from_diagonal(wide)[:, :width] = self.band[low:high, :width]
+        upper = np.triu(wide[:, :size])
+        return upper + np.triu(upper, 1).T
+
+    def blocks(self, k: int) -> np.ndarray:
+        found = np.empty((k, k, len(self.band) // k))
+        for a in range(k):
+            for c in range(a + 1):
+                found[a, c] = found[c, a] = self.band[c::k, a - c]
+        return found
+
+    def factor(self, free: np.ndarray) -> _Factor | None:
         band, width = self.band, self.band.shape[1] - 1
         if free.sum() ** 3 / 3 < len(free) * width**2:
             place = np.flatnonzero(free)
@@ -121,6 +150,13 @@ class _Band:
         return None if info else _BandFactor(cholesky, free)
 
 
+def _from_diagonal(wide: np.ndarray) -> np.ndarray:
+    """A view (n, m) of (n, n + m): every row from its diagonal on."""
+    rows, columns = wide.shape
+    step = wide.strides[1]
+    return as_strided(wide, (rows, columns - rows), ((columns + 1) * step, step))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _BandFactor:
     cholesky: np.ndarray  # as LAPACK stores it; 1 on the diagonal and nothing beside it where not free
@@ -131,6 +167,26 @@ class _BandFactor:
 
     def half_solve(self, right: np.ndarray) -> np.ndarray:
         return dtbtrs(self.cholesky, np.where(self.free[:, None], right, 0.0), uplo="L", trans="T")[0]
+
+    def inverse(self) -> _Band:
+        """By blocks as wide as the band, from the last one on (Takahashi et al. 1973)."""
+        width, size = self.cholesky.shape
+        lower, found = _Band(self.cholesky.T), np.zeros((size, width))
+        block = max(width, _INVERTED_TOGETHER)
+        behind = np.zeros((0, 0))  # of the inverse, the block behind
+        for low in reversed(range(0, size, block)):
+            high, last = min(low + block, size), min(low + 2 * block, size)
+            L = np.tril(lower.window(low, last))
+            inverse = scipy.linalg.solve_triangular(L[: high - low, : high - low], np.eye(high - low), lower=True)
+            down = L[high - low :, : high - low] @ inverse
+            across = -behind @ down
+            wide = np.zeros((high - low, max(high - low + width, last - low)))
+            wide[:, : high - low] = inverse.T @ inverse - down.T @ across
+            wide[:, high - low : last - low] = across.T
+            behind = wide[:, : high - low].copy()
+            found[low:high] = _from_diagonal(wide)[:, :width]
+        found[~self.free, 0] = 0.0
+        return _Band(found)
 
 
 def _factored(lower: np.ndarray, free: np.ndarray) -> "_DenseFactor | None":
@@ -157,6 +213,13 @@ class _DenseFactor:
             self.cholesky, right[self.free], trans=1, lower=True, check_finite=False
         )
         return found
+
+    def inverse(self) -> _Dense:
+        found = np.zeros((len(self.free), len(self.free)))
+        if self.free.any():
+            lower = np.tril(dpotri(self.cholesky, lower=1)[0])
+            found[np.ix_(self.free, self.free)] = lower + np.tril(lower, -1).T
+        return _Dense(found)
 
 
 class ReducedSystem:
@@ -203,7 +266,24 @@ class ReducedSystem:
         self.border[low : low + window] -= product[:window, window:]
         self.corner -= product[window:, window:]
 
-    def factor(self, free: np.ndarray) -> Factor | None:
+    def add_product(self, columns: np.ndarray, inner: np.ndarray) -> None:
+        """Add columns inner columns^T, of a band what lies within it. columns (n, m); inner (m, m) symmetric."""
+        kept, shared = columns[: len(self.border)], columns[len(self.border) :]
+        self.inner.add_product(kept, inner)
+        self.border += kept @ inner @ shared.T
+        self.corner += shared @ inner @ shared.T
+
+    def window(self, low: int, high: int) -> np.ndarray:
+        """The matrix over the kept parameters from `low` to `high` and all shared ones behind them; zero beyond the
+        band."""
+        border = self.border[low:high]
+        return np.block([[self.inner.window(low, high), border], [border.T, self.corner]])
+
+    def blocks(self, k: int) -> np.ndarray:
+        """The block (k, k, blocks) of each kept block."""
+        return self.inner.blocks(k)
+
+    def factor(self, free: np.ndarray) -> "Factor | None":
         """None where the system is not positive definite. It is used up. free (n,) bool: over all parameters."""
         size = len(self.border)
         kept, shared = free[:size], free[size:]
@@ -213,23 +293,35 @@ class ReducedSystem:
         border = self.border * kept[:, None] * shared
         across = inner.solve(border)
         corner = _factored((self.corner - border.T @ across)[np.ix_(shared, shared)], shared)
-        return None if corner is None else _Bordered(inner, border, across, corner)
+        return None if corner is None else Factor(inner, border, across, corner)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Bordered:
-    inner: Factor
+class Factor:
+    """A reduced system A = L L^T, factored. Right-hand sides are (n, m); what is not free comes out zero."""
+
+    inner: _Factor
     border: np.ndarray  # (size, b)
     across: np.ndarray  # inner^-1 border
-    corner: Factor  # of what the inner part leaves of the corner
+    corner: "_DenseFactor"  # of what the inner part leaves of the corner
 
     def solve(self, right: np.ndarray) -> np.ndarray:
+        """A^-1 right."""
         size = len(self.border)
         found = self.inner.solve(right[:size])
         behind = self.corner.solve(right[size:] - self.border.T @ found)
         return np.concatenate([found - self.across @ behind, behind])
 
     def half_solve(self, right: np.ndarray) -> np.ndarray:
+        """L^-T right: of white noise, a draw from a Gaussian of covariance A^-1."""
         size = len(self.border)
         behind = self.corner.half_solve(right[size:])
         return np.concatenate([self.inner.half_solve(right[:size]) - self.across @ behind, behind])
+
+    def inverse(self) -> ReducedSystem:
+        """A^-1, of a band as much of it as lies within the band."""
+        found = object.__new__(ReducedSystem)
+        found.inner, found.corner = self.inner.inverse(), self.corner.inverse().matrix
+        found.border = -self.across @ found.corner
+        found.inner.add_product(self.across, found.corner)
+        return found

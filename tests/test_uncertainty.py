@@ -1,0 +1,156 @@
+"""What is told of the uncertainty of a solve, beside how far solves of the same shot scatter."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from solved import solve
+
+from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, Posterior, adjust
+from sfm.geometry.rotation import rotvec_from_rotation
+from sfm.pipeline import reconstruct_tracks
+from sfm.scene import DepthPriors, Reconstruction
+from sfm.synthetic import make_shot
+
+NOISE_PX, DEPTH_ERROR, DRAWS = 0.3, 0.1, 200
+
+
+def _scales(frames: int) -> np.ndarray:
+    """L (frames, frames) of log scales L v as an adjustment expects them of a depth model: near zero, walking."""
+    walk = np.diff(np.eye(frames), axis=0)
+    return np.linalg.cholesky(np.linalg.inv((np.eye(frames) + walk.T @ walk) / 0.1**2))
+
+
+def _drawn(
+    truth: Reconstruction, depth: np.ndarray, with_prior: bool, rng
+) -> tuple[Reconstruction, DepthPriors | None]:
+    tracks, frames = truth.tracks, truth.tracks.num_frames
+    noisy = replace(tracks, xy=tracks.xy + NOISE_PX * rng.standard_normal(tracks.xy.shape))
+    of_track = DEPTH_ERROR * rng.standard_normal(tracks.num_tracks)
+    of_frame = _scales(frames) @ rng.standard_normal(frames)
+    error = of_track[tracks.track] - of_frame[tracks.frame]
+    priors = DepthPriors(depth * np.exp(error), np.full(len(tracks), DEPTH_ERROR))
+    return replace(truth, tracks=noisy), priors if with_prior else None
+
+
+def _charts(points: np.ndarray, truth: Reconstruction) -> np.ndarray:
+    """(tracks, 3): across and along the ray of the camera that saw each first."""
+    tracks = truth.tracks
+    first = tracks.frame[np.searchsorted(tracks.track, np.arange(tracks.num_tracks))]
+    seen = truth.cams_from_world[first].apply(points)
+    return np.column_stack([seen[:, :2] / seen[:, 2:], np.log(seen[:, 2])])
+
+
+@pytest.mark.parametrize(
+    ("motion", "frames", "tracks", "length", "path", "with_prior", "lens"),
+    [
+        ("handheld", 8, 60, None, 0.003, True, LensUnknowns()),  # held by the prior as much as by parallax
+        pytest.param("dolly", 8, 60, None, None, True, LensUnknowns(focal=True), marks=pytest.mark.slow),
+        ("orbit", 16, 220, 7, None, False, LensUnknowns()),  # a band, and a path that drifts
+    ],
+)
+def test_solves_scatter_as_much_as_is_told(motion, frames, tracks, length, path, with_prior, lens):
+    """200 draws of the noise and of the prior; the standard deviations within 0.8 to 1.25 of theirs."""
+    rng = np.random.default_rng(3)
+    shot = make_shot(motion, rng=rng, num_frames=frames, num_tracks=tracks, track_length=length, path_over_depth=path)
+    twice = shot.tracks.lengths > 1
+    truth = replace(
+        solve(shot, rng)[0], points=np.where(twice[:, None], shot.points, np.nan), inliers=twice[shot.tracks.track]
+    )
+    options = BundleAdjustmentOptions(
+        reproj_sigma_px=NOISE_PX, depth_weight=float(with_prior), lens=lens, cost_tolerance=1e-7, estimate_sigma=False
+    )
+    turned = truth.cams_from_world.rotation
+    eye = truth.centers_in_world[0]
+    known = Posterior(*_drawn(truth, shot.priors.depth, with_prior, rng), options)
+    known.inflation = 1.0  # these errors do not follow each other
+    counted = known._counted() @ np.eye(truth.tracks.num_tracks)[known.problem.tracks]
+    centers, turns, charts, focals = [], [], [], []
+    for _ in range(DRAWS):
+        solved, _ = adjust(*_drawn(truth, shot.priors.depth, with_prior, rng), options)
+        # of one size: what keeps the mean log depth of the points
+        change = _charts(solved.points, truth)[:, 2] - _charts(truth.points, truth)[:, 2]
+        scale = np.exp(-np.nansum(counted * change) / counted.sum())
+        moved = eye + scale * (solved.centers_in_world - eye) - truth.centers_in_world
+        centers.append(np.einsum("fij,fj->fi", turned, moved))
+        turns.append(rotvec_from_rotation(solved.cams_from_world.rotation @ np.swapaxes(turned, 1, 2)))
+        charts.append(_charts(eye + scale * (solved.points - eye), truth) - _charts(truth.points, truth))
+        focals.append(np.log(solved.camera.focal_length[0] / truth.camera.focal_length[0]))
+    cameras, (along, across) = known.cameras(), known.points()
+    there = truth.has_point
+    lateral = np.asarray(charts)[:, there, :2]
+    widest = np.linalg.eigvalsh(np.einsum("dpi,dpj->pij", lateral, lateral) / DRAWS)[:, 1]
+    told = {
+        "centers": np.std(centers, axis=0)[1:] / cameras.centers[1:],
+        "turns": np.std(turns, axis=0)[1:] / cameras.rotations[1:],
+        "along": np.std(charts, axis=0)[there, 2] / along[there],
+        "across": np.sqrt(widest) / across[there],
+        "focal": np.std(focals) / known.lens().focal if lens.focal else 1.0,
+    }
+    middle = {name: float(np.median(ratio)) for name, ratio in told.items()}
+    assert all(0.8 < ratio < 1.25 for ratio in middle.values()), middle
+    # one of many, seen 200 times, may be off by a little more
+    assert all(0.75 < np.quantile(ratio, 0.05) and np.quantile(ratio, 0.95) < 1.33 for ratio in told.values()), told
+    assert np.isnan(cameras.centers[0]).all() and np.isnan(cameras.rotations[0]).all()
+    # the change of the cameras that is known worst is the one they make most
+    size = np.linalg.svd(np.reshape(centers, (DRAWS, -1)), compute_uv=False)
+    depth = np.nanmedian(truth.points_in_cam()[:, 2])
+    weakest = known.weakest()
+    assert size[0] / np.sqrt(DRAWS * frames) / depth == pytest.approx(weakest.sigma, rel=0.25)
+    assert weakest.sideways + weakest.up + weakest.along == pytest.approx(1.0)
+
+
+def test_short_tracks_are_known_as_well_either_way(rng, monkeypatch):
+    shot = make_shot("handheld", rng=rng, num_frames=40, num_tracks=160, track_length=8, noise_px=0.5, depth_error=0.2)
+    truth = replace(solve(shot, rng)[0], inliers=np.ones(len(shot.tracks), bool))
+    options, found = BundleAdjustmentOptions(lens=LensUnknowns(focal=True, radial=1)), []
+    for pays_below in (0.5, -1.0):
+        monkeypatch.setattr("sfm.least_squares.reduced_system._BAND_PAYS_BELOW", pays_below)
+        known = Posterior(truth, shot.priors, options)
+        cameras = known.cameras()
+        found.append([*known.points(), *known.points(0.3), cameras.centers, cameras.rotations, known.lens().radial])
+    for band, dense in zip(*found, strict=True):
+        np.testing.assert_allclose(band, dense, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_camera_that_turns_knows_depth_from_the_prior_alone(rng, weight):
+    shot = make_shot("pan", rng=rng, num_frames=8, num_tracks=80, noise_px=NOISE_PX)
+    truth = replace(solve(shot, rng)[0], inliers=np.ones(len(shot.tracks), bool))
+    priors = replace(shot.priors, sigma=np.full(len(shot.tracks), 0.2))
+    options = BundleAdjustmentOptions(reproj_sigma_px=NOISE_PX, depth_weight=weight, refine_translation=False)
+    known = Posterior(truth, priors, options)
+    known.inflation = 1.0
+    cameras, (along, across) = known.cameras(), known.points()
+    seen = truth.has_point
+    if weight:
+        np.testing.assert_allclose(along[seen], 0.2, rtol=0.1)
+    else:
+        assert np.isinf(along[seen]).all()
+    focal = shot.camera.focal_length[0]
+    assert 0.2 * NOISE_PX / focal < np.median(across[seen]) < 3 * NOISE_PX / focal
+    assert np.isnan(cameras.centers).all() and np.isfinite(cameras.rotations[1:]).all()
+    assert np.isnan(known.weakest().sigma)
+
+
+def test_a_solve_tells_what_it_leaves_open(rng):
+    shot = make_shot("dolly", rng=rng, num_frames=10, num_tracks=100, noise_px=NOISE_PX, depth_unit=0.25)
+    solved, report = reconstruct_tracks(shot.tracks, shot.priors, shot.camera)
+    assert np.isnan(solved.center_sigma[0]).all() and np.isnan(solved.rotation_sigma[0]).all()
+    off = np.linalg.norm(solved.centers_in_world[1:] - 4 * shot.cams_from_world.centers_in_world[1:], axis=1)
+    told = np.linalg.norm(solved.center_sigma[1:], axis=1)
+    assert 0.1 < np.median(off / told) < 10  # in the prior's unit, as the path is
+    focal = shot.camera.focal_length[0]
+    assert 0.05 * NOISE_PX / focal < np.median(solved.rotation_sigma[1:]) < NOISE_PX / focal
+    known = solved.has_point
+    assert (solved.point_sigma_across[known] < solved.point_sigma[known]).all()
+    assert np.isnan(solved.point_sigma_across[~known]).all()
+    assert 0 < report.weakest.sigma < 0.01 and np.isnan(report.zoom_sigma).all()
+
+
+def test_each_frame_of_a_zoom_has_a_sigma(rng):
+    shot = make_shot("zoom", rng=rng, num_frames=10, num_tracks=100, noise_px=NOISE_PX, depth_error=0.1)
+    truth = replace(solve(shot, rng)[0], inliers=np.ones(len(shot.tracks), bool))
+    options = BundleAdjustmentOptions(reproj_sigma_px=NOISE_PX, lens=LensUnknowns(zoom=True), refine_translation=False)
+    sigma = Posterior(truth, shot.priors, options).cameras().zoom
+    assert np.isnan(sigma[0]) and (sigma[1:] > 1e-6).all() and (sigma[1:] < 1e-2).all()
