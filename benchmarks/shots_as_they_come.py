@@ -5,7 +5,7 @@ usage: python benchmarks/shots_as_they_come.py [SHARED_DATA] [--seeds N] [--shot
 Clips are solved from their pictures with nothing known but the depth network (of the rendered ones: their prior);
 without SHARED_DATA they are left out. Synthetic shots have 30 frames, 300 tracks, 0.3 px noise, 5 % outliers and a
 prior with 20 % smooth error; such tracks know the end of the dolly zoom's focal curve to 2.3 % (sigma, of eight
-seeds, by `sfm.bundle_adjustment.uncertainty`). The slide is that of points put at their true depth in the middle
+seeds, by `sfm.bundle_adjustment.Posterior`). The slide is that of points put at their true depth in the middle
 frame, 95th percentile, px of 1920. The calibration draws shots of every sort (mixed_shots.py); the thresholds of
 `sfm.verdict` were chosen on the first 320, and the others check them; but the likely slide and the tracks that as a
 whole disagree became checks after three wrong PASSes were looked at, one of them among the others. Writes

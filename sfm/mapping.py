@@ -108,7 +108,11 @@ class _Mapper:
         self.scene, self.priors, self.options, self.progress = seed, priors, options, progress
         self.noise = TrackingNoise.unknown(seed)
         self.cam_points = seed.camera.at(seed.tracks.frame).cam_from_img(seed.tracks.xy)
-        self.by_frame = [seed.tracks.in_frame(i) for i in range(seed.tracks.num_frames)]
+        frame = seed.tracks.frame
+        ends = np.cumsum(np.bincount(frame, minlength=seed.tracks.num_frames))[:-1]
+        self.by_frame = np.split(np.argsort(frame, kind="stable"), ends)
+        self.counted_of: np.ndarray | None = None
+        self.counted = np.zeros(seed.tracks.num_frames)
 
     def grow(self, wanted: np.ndarray, adjusting: bool = True) -> None:
         """Register the wanted frames, the one that sees most points first, adjusting as the scene grows if asked to."""
@@ -160,8 +164,7 @@ class _Mapper:
 
     def _next_frame(self, open_frames: np.ndarray) -> int | None:
         """The frame that sees most points, of those the one nearest to a registered frame."""
-        scene, tracks = self.scene, self.scene.tracks
-        seen = np.bincount(tracks.frame, scene.has_point[tracks.track], tracks.num_frames)
+        scene, seen = self.scene, self._points_seen()
         frames = np.flatnonzero(open_frames & (seen >= MIN_POINTS))
         if not len(frames):
             return None
@@ -169,6 +172,14 @@ class _Mapper:
         distance = np.abs(frames[:, None] - registered).min(1)
         near = frames[distance == distance.min()]
         return int(near[np.argmax(seen[near])])
+
+    def _points_seen(self) -> np.ndarray:
+        """Points that each frame sees, (frames,); counted anew when there are other points."""
+        scene, tracks = self.scene, self.scene.tracks
+        if self.counted_of is not scene.points:
+            self.counted_of = scene.points
+            self.counted = np.bincount(tracks.frame, scene.has_point[tracks.track], tracks.num_frames)
+        return self.counted
 
     def _runs_dry(self, frame: int) -> bool:
         """Less than half of the frame's tracks have points: the next frame would have too little to stand on."""

@@ -66,6 +66,8 @@ class MotionEvidence:
     parallax_deg: median over the tracks of the mapped scene; zoom: the focal length changes during the shot;
     preferred_focal_px: what the tracks would rather have than the focal length given, NaN when they do not mind it;
     zoom_change: of log focal length, of the model with a zoom, whether it was taken or not;
+    other_focal_px: the one that suits the tracks best beside the one given, NaN when nobody asked; other_focal_margin:
+    how much worse its criterion is, errors of a track that follow each other counted as one;
     unseen_path: of a camera that turns or stands still, the shortest path, over the depth of the scene, that would
     show; NaN where there is one.
     """
@@ -77,6 +79,8 @@ class MotionEvidence:
     preferred_focal_px: float = float("nan")
     unseen_path: float = float("nan")
     zoom_change: float = float("nan")
+    other_focal_px: float = float("nan")
+    other_focal_margin: float = float("inf")
 
 
 def classify_motion(
@@ -107,15 +111,20 @@ def classify_motion(
     freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
     depths = {k: _price_of_depths(solves[k][0], priors, k) for k in names}
     criterion = {k: 2 * cost[k] + freedom[k] * price + depths[k] for k in names}
+
+    def gain(of: str, over: str) -> float:
+        """How much better the criterion is, errors that follow each other counted as one: a few tracks that wander
+        together look like a zoom, or another lens."""
+        together = serial_correlation(solves[over][0])
+        price = (freedom[of] - freedom[over]) * np.log(2 * observations / together) + depths[of] - depths[over]
+        return float(2 * (cost[over] - cost[of]) / together - price)
+
     plain = min((k for k in names if not k.endswith("_zoom")), key=criterion.__getitem__)
     best = min(names, key=criterion.__getitem__)
-    if best.endswith("_zoom"):
-        # errors that follow each other count as one: a few tracks that wander together look like a zoom
-        together = serial_correlation(solves[plain][0])
-        gain = 2 * (cost[plain] - cost[best]) / together
-        gain -= (freedom[best] - freedom[plain]) * np.log(2 * observations / together) + depths[best] - depths[plain]
-        if gain < options.min_zoom_gain or _change_of_focal(solves[best][0]) < options.min_zoom:
-            best = plain
+    if best.endswith("_zoom") and (
+        gain(best, plain) < options.min_zoom_gain or _change_of_focal(solves[best][0]) < options.min_zoom
+    ):
+        best = plain
     logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))
     parallax = float(np.nanmedian(scene.parallax_deg()))
     motion, (found, _), settings = _KIND[best.split("_")[0]], solves[best], models[best][1]
@@ -131,7 +140,11 @@ def classify_motion(
         unseen = _unseen_path(found, priors, replace(settings, refine_cameras=True, refine_translation=True))
     zooms = [k for k in names if k.endswith("_zoom")]
     change = _change_of_focal(solves[min(zooms, key=criterion.__getitem__)][0]) if zooms else float("nan")
-    return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change)
+    kind = best.split("_")[0]
+    other, margin = float("nan"), float("inf")
+    if f"{kind}_focal" in names and np.isfinite(cost[f"{kind}_focal"]):
+        other, margin = float(np.exp(_log_focal(solves[f"{kind}_focal"][0]))), -gain(f"{kind}_focal", kind)
+    return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change, other, margin)
 
 
 # parameters a frame; "focal": with another focal length than the one given, the same for the whole shot

@@ -99,14 +99,15 @@ def _shared_by_cells(weight: float) -> float:
 def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstruction:
     """The scene with only some of its frames and points, evenly spaced; every point is seen by two of the frames.
 
-    A shot whose tracks are too short for such spacing keeps all of its frames.
+    A shot whose tracks are too short for such spacing keeps twice as many of its frames, until half of them span it.
     """
-    frames = np.flatnonzero(scene.registered)
-    seen = _sightings(scene, _evenly(frames, max_frames))
-    if (seen >= 2).sum() < 0.5 * scene.has_point.sum():
+    every = np.flatnonzero(scene.registered)
+    while True:
+        frames = _evenly(every, max_frames)
         seen = _sightings(scene, frames)
-    else:
-        frames = _evenly(frames, max_frames)
+        if len(frames) == len(every) or (seen >= 2).sum() >= 0.5 * scene.has_point.sum():
+            break
+        max_frames *= 2
     registered = np.zeros_like(scene.registered)
     registered[frames] = True
     keep = np.zeros(scene.tracks.num_tracks, bool)

@@ -141,7 +141,7 @@ class DepthPriors:
     `Tracks` sorts what it is given, so fill these by `tracks.frame` and `tracks.track`, not by your own arrays.
 
     depth (observations,): along the camera's z axis, in the model's own unit, NaN where unknown;
-    sigma (observations,): relative (of log depth) standard deviation expected of it, NaN where unknown;
+    sigma (observations,): relative (of log depth) standard deviation expected of it, NaN where unknown; or one number;
     relief (observations,): range of log depth under the tracker's patch, 0 where flat or unknown: a patch across a
     depth edge follows a bit of both sides;
     free_shift: the model's disparity has an unknown offset, so 1 / depth is known up to one too.
@@ -156,7 +156,8 @@ class DepthPriors:
         depth = frozen_array("depth", self.depth, (None,))
         if np.any(depth <= 0) or np.any(np.isinf(depth)):
             raise ValueError("depth: got values zero, negative or infinite, expected positive or NaN")
-        sigma = frozen_array("sigma", self.sigma, depth.shape)
+        sigma = np.broadcast_to(self.sigma, depth.shape) if np.ndim(self.sigma) == 0 else self.sigma
+        sigma = frozen_array("sigma", sigma, depth.shape)
         if not (sigma[np.isfinite(depth)] > 0).all():
             raise ValueError("sigma: got values zero, negative or NaN where depth is known, expected positive")
         object.__setattr__(self, "depth", depth)

@@ -47,6 +47,7 @@ class VerdictOptions:
     # lens that is not the one given, bends the scene so that no residual shows it, but the other lens then fits almost
     # as well. 2 is a bare mention (Kass and Raftery 1995); good solves keep the zoom off by 80 and more
     min_focal_margin: float = 2.0
+    min_focal_change: float = 0.02  # relative; another focal length nearer than this bends nothing that matters
     min_zoom_margin: float = 30.0
     min_zoom: float = 0.02  # change of log focal length; one that changes less bends nothing that matters
     prior_exponents: tuple[float, float] = (0.6, 1.6)  # networks compress depth; more than this, the scene is bent
@@ -140,8 +141,13 @@ def _of_the_lens(
         reasons.append("the tracks cannot tell the principal point: it stays where it was")
     elif max(lens.principal_sigma_px, default=0.0) > options.max_principal_sigma * reconstruction.camera.width:
         reasons.append(f"the tracks know the principal point to {max(lens.principal_sigma_px):.0f} px only")
-    if _focal_margin(motion) < options.min_focal_margin:
-        reasons.append("another focal length than the one given suits the tracks as well, or the lens is distorted")
+    given = float(np.median(reconstruction.camera.focal_length[..., 0]))
+    other = motion.other_focal_px
+    if motion.other_focal_margin < options.min_focal_margin and abs(np.log(other / given)) >= options.min_focal_change:
+        reasons.append(
+            f"another focal length ({other:.0f} px, say) suits the tracks as well as the one given, or the lens is"
+            " distorted: --refine-focal looks for it"
+        )
     if not (motion.zoom or motion.zoom_change < options.min_zoom) and _zoom_margin(motion) < options.min_zoom_margin:
         reasons.append("a zoom suits the tracks nearly as well as the lens that does not")
     return reasons
@@ -149,13 +155,6 @@ def _of_the_lens(
 
 def _kind(motion: MotionEvidence) -> str:
     return {Motion.STATIC: "static", Motion.NODAL: "nodal"}.get(motion.motion, "free")
-
-
-def _focal_margin(motion: MotionEvidence) -> float:
-    """How much worse the criterion is with another focal length, for this kind of shot; infinite if nobody asked."""
-    kind = _kind(motion)
-    other = motion.criterion.get(f"{kind}_focal", np.inf)
-    return other - motion.criterion[kind] if np.isfinite(other) else np.inf
 
 
 def _zoom_margin(motion: MotionEvidence) -> float:

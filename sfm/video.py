@@ -221,7 +221,7 @@ def _select(source: Footage, options: VideoOptions) -> tuple[list[int], list[int
         except (fileseq.FileSeqException, ValueError) as error:
             raise InputError(f"frames {options.frames!r}: expected plate numbers such as 1001-1072") from error
         if not asked or min(asked) < first or max(asked) > last:
-            raise InputError(f"frames {options.frames}: outside the clip {source.name}, which has {first}-{last}")
+            raise InputError(f"frames {options.frames}: outside {source.name}, which has {first}-{last}")
     wanted = [number for number in sorted(asked) if (number - min(asked)) % options.step == 0]
     there = set(source.numbers)
     return [n for n in wanted if n in there], [n for n in wanted if n not in there]

@@ -375,11 +375,15 @@ def test_wrong_folders_are_refused_before_any_frame_is_read(tmp_path):
     video = make_sequence(tmp_path / "plates", [1001, 1002])
     empty = tmp_path / "empty"
     empty.mkdir()
+    with_network = tmp_path / "network"
+    with_network.mkdir()
+    (with_network / "net.tflite").write_bytes(b"a network")
     others = save_maps(tmp_path / "others", {"shot.2001.npy": 1})
     twins = save_maps(tmp_path / "twins", {"left.1001.npy": 1, "right.1001.npy": 2})
     for folder, words in [
         (tmp_path / "nowhere", "no such folder of depth maps"),
         (empty, r"no depth maps in it \(read are \.npy"),
+        (with_network, r"for the network in it give .*net\.tflite"),
         (others, r"none of its 1 depth maps \(shot\.2001\.npy .*\) is named after a frame.*shot\.1001\.png"),
         (twins, r"right\.1001\.npy: a second depth map for frame 1001, beside left\.1001\.npy"),
     ]:
@@ -454,7 +458,7 @@ def test_load(tmp_path):
     own = Maps([])
     assert load(own) is own and isinstance(own, DepthModel)
     for spec in (tmp_path / "nowhere", "zoe-depth", 7, ""):
-        with pytest.raises(InputError, match=r"no such folder, file or model; did you mean|expected a path, a name"):
+        with pytest.raises(InputError, match=r"no such folder, file or model; (did you mean|models are)|expected a path, a name"):
             load(spec)
     with pytest.raises(InputError, match="expected one of metric, depth, disparity"):
         load("none", "inverse")  # pyright: ignore[reportArgumentType]

@@ -95,7 +95,11 @@ def test_a_good_solve_passes(rng):
         ({"motion": replace(FREE, zoom=True)}, Verdict.REVIEW, "zoom"),
         ({"motion": SMALL_PARALLAX, "agreement": Agreement.SAYS_NOTHING}, Verdict.REVIEW, "prior that is no help"),
         ({"motion": replace(FREE, criterion={"free": 0.0, "free_zoom": 15.0})}, Verdict.REVIEW, "a zoom suits"),
-        ({"motion": replace(FREE, criterion={"free": 0.0, "free_focal": 1.0})}, Verdict.REVIEW, "another focal length"),
+        (
+            {"motion": replace(FREE, other_focal_px=1500.0, other_focal_margin=1.0)},
+            Verdict.REVIEW,
+            "1500 px, say) suits",
+        ),
         ({"exponent": 2.2}, Verdict.REVIEW, "to the power 2.2"),
         ({"agreement": Agreement.CONTRADICTS}, Verdict.REVIEW, "contradicts the geometry and was used"),
     ],

@@ -158,6 +158,23 @@ class ShotProblem:
         in_anchor = np.column_stack([chart[:, :2], np.ones(len(chart))]) * depth
         return np.einsum("pji,pj->pi", self.anchor_R, in_anchor - self.anchor_t)
 
+    @cached_property
+    def prior(self) -> tuple[csr_array, np.ndarray]:
+        """Jacobian (m, kept and shared) of the prior residuals, which are linear, and their values (m,) at zero."""
+        frames, k, size, lens = self.frames, self.kept_size, self.num_kept * self.kept_size, self.options.lens
+        parts = [(csr_array(np.diag(1 / self.lens_sigma)), size + np.arange(self.num_shared), self.lens_off)]
+        if self.with_depth:
+            scales, none = np.arange(self.log_scale, size, k), np.zeros(len(frames))
+            parts.append((_around_zero(len(frames), self.options.frame_scale_sigma), scales, none))
+            parts.append((_steps(frames, self.options.frame_scale_step), scales, none))
+        if lens.zoom:
+            zooms = np.arange(self.log_zoom, size, k)
+            smooth = _around_zero(len(frames), lens.zoom_sigma), _steps(frames, lens.zoom_step)
+            parts += [(S, zooms, self.log_zoom0) for S in (*smooth, _bends(frames, lens.zoom_bend))]
+        width = size + self.num_shared
+        J = [csr_array((S.data, columns[S.indices], S.indptr), (len(S.indptr) - 1, width)) for S, columns, _ in parts]
+        return csr_array(vstack(J)), np.concatenate([S @ at for S, _, at in parts])
+
     def at(self, x: np.ndarray) -> "ShotEvaluation":
         """The shot at a parameter vector."""
         return ShotEvaluation(self, x)
@@ -340,21 +357,8 @@ class ShotEvaluation:
     def prior(self) -> tuple[np.ndarray, csr_array]:
         """Log scales and zooms of the frames around zero, their steps from frame to frame, and the lens around its
         own."""
-        problem, options = self.problem, self.problem.options
-        frames, k, size = problem.frames, problem.kept_size, problem.num_kept * problem.kept_size
-        lens = (self.shared + problem.lens_off) / problem.lens_sigma
-        parts = [(lens, size + np.arange(len(lens)), csr_array(np.diag(1 / problem.lens_sigma)))]
-        if problem.with_depth:
-            smooth = [_around_zero(len(frames), options.frame_scale_sigma), _steps(frames, options.frame_scale_step)]
-            parts += [(S @ self.kept[:, problem.log_scale], np.arange(problem.log_scale, size, k), S) for S in smooth]
-        if options.lens.zoom:
-            smooth = [_around_zero(len(frames), options.lens.zoom_sigma), _steps(frames, options.lens.zoom_step)]
-            smooth.append(_bends(frames, options.lens.zoom_bend))
-            curve = problem.log_zoom0 + self.kept[:, problem.log_zoom]
-            parts += [(S @ curve, np.arange(problem.log_zoom, size, k), S) for S in smooth]
-        width = size + len(lens)
-        J = [csr_array((S.data, columns[S.indices], S.indptr), (len(values), width)) for values, columns, S in parts]
-        return np.concatenate([values for values, *_ in parts]), csr_array(vstack(J))
+        J, at_zero = self.problem.prior
+        return J @ np.r_[self.kept.ravel(), self.shared] + at_zero, J
 
 
 def _around_zero(count: int, sigma: float) -> csr_array:

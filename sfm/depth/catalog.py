@@ -60,5 +60,6 @@ def known(name: str) -> Known:
     """The network of that name. Raises `InputError` that lists the closest names."""
     if name in CATALOG:
         return CATALOG[name]
-    close = get_close_matches(name.lower(), CATALOG, n=3, cutoff=0.4) or list(CATALOG)
-    raise InputError(f"depth {name!r}: no such folder, file or model; did you mean {', '.join(close)}?")
+    close = [] if "/" in name or "\\" in name else get_close_matches(name.lower(), CATALOG, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(close)}?" if close else f"models are {', '.join(CATALOG)}"
+    raise InputError(f"depth {name!r}: no such folder, file or model; {hint}")

@@ -110,7 +110,7 @@ def how_to_get(name: str) -> str:
     """What somebody without the network does about it."""
     return (
         f"on a machine that reaches the hub run `sfm depth download {name} -o {name}`, copy that folder here, and give"
-        f" `--depth {name}` (or put it at {models_folder() / name})"
+        f" `--depth {name}` (`--model {name}` to sfm depth; or put it at {models_folder() / name})"
     )
 
 

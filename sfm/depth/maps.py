@@ -20,6 +20,7 @@ from sfm.video import Shot, Video, frame_ranges
 # what is known of a folder of maps that sfm made
 ABOUT = "depth.json"
 # of a folder that holds several formats the one with most frames counts, among equals the first here
+NETWORK_SUFFIXES = (".onnx", ".tflite", ".pt", ".pth")  # files of networks, which others read
 MAP_SUFFIXES = (".npy", ".npz", ".exr", ".pfm", ".tif", ".tiff", ".png")
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,9 @@ def _match(folder: Path, shot: Shot) -> list[Path | None]:
     if any(best):
         return best
     if not files:
-        raise InputError(f"{folder}: no depth maps in it (read are {' '.join(MAP_SUFFIXES)})")
+        networks = [f.name for f in sorted(folder.iterdir()) if f.suffix.lower() in NETWORK_SUFFIXES]
+        meant = f"; for the network in it give {folder / networks[0]}" if networks else ""
+        raise InputError(f"{folder}: no depth maps in it (read are {' '.join(MAP_SUFFIXES)}){meant}")
     raise InputError(
         f"{folder}: none of its {len(files)} depth maps ({files[0].name} ...) is named after a frame of the shot "
         f"({shot.frame_names[0]} ...)"

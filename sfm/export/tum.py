@@ -23,7 +23,7 @@ def write_tum(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> N
     world_from_cams = reconstruction.cams_from_world[frames].inverse()
     seconds = np.asarray(shot.frame_numbers)[frames] / shot.fps
     quaternion = np.roll(quaternion_from_rotation(world_from_cams.rotation), -1, axis=1)
-    rows = np.column_stack([seconds, world_from_cams.translation, quaternion])
+    rows = np.column_stack([seconds, world_from_cams.translation, quaternion]) + 0.0  # no zero with a sign
     header = "timestamp tx ty tz qx qy qz qw"
     if reconstruction.bridged.any():
         header += "\ninterpolated: " + " ".join(f"{time:.9f}" for time in seconds[reconstruction.bridged[frames]])

@@ -13,7 +13,9 @@ def frozen_array(name: str, value: ArrayLike, shape: tuple, dtype: DTypeLike = n
 
     Raises `ValueError` naming the field, what was got and what is expected.
     """
-    array = np.array(value, dtype=dtype)
+    # what nobody can write to, and nobody else could have lent, needs no copy of its own
+    frozen = isinstance(value, np.ndarray) and not value.flags.writeable and value.base is None
+    array = np.asarray(value, dtype=dtype) if frozen else np.array(value, dtype=dtype)
     tail = shape[1:] if shape and shape[0] is ... else shape
     got = array.shape[array.ndim - len(tail) :] if shape and shape[0] is ... else array.shape
     if len(got) != len(tail) or any(want is not None and want != have for want, have in zip(tail, got, strict=True)):
@@ -69,7 +71,10 @@ class Rigid3:
         return len(self.translation)
 
     def __getitem__(self, index) -> "Rigid3":
-        return Rigid3(self.rotation[index], self.translation[index])
+        rotation, translation = self.rotation[index], self.translation[index]
+        rotation.setflags(write=False)
+        translation.setflags(write=False)
+        return Rigid3(rotation, translation)
 
     def __matmul__(self, other: "Rigid3") -> "Rigid3":
         translation = (self.rotation @ other.translation[..., None])[..., 0] + self.translation

@@ -136,13 +136,29 @@ def robust_cost(problem: Problem, x: np.ndarray, units: slice = slice(None)) -> 
     at = problem.at(x)
 
     def part(rows: slice) -> float:
-        residuals = at.residuals(rows)
-        costs = (loss((residuals[u] ** 2).sum(0), knee_of(knee, rows))[0] for u, loss, knee in problem.losses[units])
-        return sum(float(c.sum()) for c in costs)
+        return float(_costs(problem, at, rows, units).sum())
 
     prior = at.prior()[0] if units == slice(None) else np.zeros(0)
     total = sum(in_threads(part, slices(problem))) + float(prior @ prior)
     return 0.5 * total if np.isfinite(total) else float("inf")
+
+
+def block_costs(problem: Problem, x: np.ndarray) -> np.ndarray:
+    """Half the sum of rho over the observations of each eliminated block, (blocks,); infinite if not finite."""
+    at = problem.at(x)
+
+    def part(rows: slice) -> np.ndarray:
+        index = problem.eliminated_index[rows]
+        return np.bincount(index - index[0], _costs(problem, at, rows, slice(None)))
+
+    return np.nan_to_num(0.5 * np.concatenate(in_threads(part, slices(problem))), nan=np.inf)
+
+
+def _costs(problem: Problem, at: Evaluation, rows: slice, units: slice) -> np.ndarray:
+    """Sum of rho of each observation of a slice, (n,)."""
+    residuals = at.residuals(rows)
+    costs = (loss((residuals[u] ** 2).sum(0), knee_of(knee, rows))[0] for u, loss, knee in problem.losses[units])
+    return sum(costs, np.zeros(residuals.shape[1]))
 
 
 def slices(problem: Problem) -> list[slice]:
