@@ -326,7 +326,8 @@ def write(rows: list[dict], words: str) -> None:
     out.with_suffix(".md").write_text("\n".join(lines))
     text = json.dumps({"machine": machine, "rows": rows}, indent=1).replace("Infinity", "null").replace("NaN", "null")
     out.with_suffix(".json").write_text(text + "\n")
-    _draw(rows, out.with_suffix(".png"))
+    if any(row["problem"] in SCALING for row in rows):
+        _draw(rows, out.with_suffix(".png"))
 
 
 def _draw(rows: list[dict], path: Path) -> None:

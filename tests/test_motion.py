@@ -110,6 +110,12 @@ def test_what_keeps_a_solve_from_passing(rng, case, expected, reason):
     assert any(reason in text for text in reasons), reasons
 
 
+def test_a_focal_length_next_to_the_one_given_is_no_doubt(rng):
+    """2068 px beside 2059: it bends nothing that matters."""
+    verdict, _ = _judged(rng, motion=replace(FREE, other_focal_px=2068.0, other_focal_margin=-9.0))
+    assert verdict is Verdict.PASS
+
+
 def test_sliding_along_edges_is_no_failure(rng):
     """2 px of noise along x, 0.2 px along y: bad if nothing says so, and good if the tracks do."""
     shot = make_shot("orbit", rng=rng, **SMALL)
