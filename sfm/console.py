@@ -243,10 +243,7 @@ def _slide(solve: dict[str, Any]) -> str:
     if slide is None:
         return "of an object put into the shot: not known"
     hd = slide * 1920 / solve["camera"]["width"]
-    from sfm.verdict import VerdictOptions
-
-    far = "by up to" if hd > VerdictOptions().max_slide_px else "by less than"
-    return f"an object put into the shot is likely to slide {far} {max(hd, 0.01):.2f} px on an HD plate"
+    return f"an object put into the shot is likely to slide by up to {max(hd, 0.01):.2f} px on an HD plate"
 
 
 def _motion(solve: dict[str, Any]) -> str:

@@ -116,8 +116,8 @@ def classify_motion(
         """How much better the criterion is, errors that follow each other counted as one: a few tracks that wander
         together look like a zoom, or another lens."""
         together = serial_correlation(solves[over][0])
-        price = (freedom[of] - freedom[over]) * np.log(2 * observations / together) + depths[of] - depths[over]
-        return float(2 * (cost[over] - cost[of]) / together - price)
+        cheaper = 2 * (cost[over] - cost[of]) / together - (depths[of] - depths[over])
+        return float(cheaper - (freedom[of] - freedom[over]) * np.log(2 * observations / together))
 
     plain = min((k for k in names if not k.endswith("_zoom")), key=criterion.__getitem__)
     best = min(names, key=criterion.__getitem__)

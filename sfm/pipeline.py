@@ -17,6 +17,7 @@ from sfm.bundle_adjustment import (
     KNOWN_LENS,
     AdjustmentReport,
     BundleAdjustmentOptions,
+    CameraSigma,
     LensUnknowns,
     Posterior,
     WeakestDirection,
@@ -237,7 +238,8 @@ def _solve_set(
     lens_evidence = with_sigma(found.lens_evidence, known.lens(), settings.lens)
     slide_px = likely_slide_px(known, options.slide)
     solved = _finish(solved, priors, tracks, lens, weight, options)
-    solved = _with_sigma(solved, known, weight)
+    cameras = known.cameras()
+    solved = _with_sigma(solved, known, cameras, weight)
     solved = bridge(solved if prior_given else replace(solved, depth_sigma=float("nan")), options.max_bridge)
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
@@ -248,7 +250,7 @@ def _solve_set(
     )  # fmt: skip
     return solved, SolveReport(
         verdict, reasons, motion, noise, weight, adjustment, lens_evidence, given.focal_given, prior_given,
-        known.weakest(), known.cameras().zoom, slide_px,
+        known.weakest(), cameras.zoom, slide_px,
     )  # fmt: skip
 
 
@@ -291,9 +293,9 @@ def _last_adjustment(
     return adjust(solved, priors, points_alone)[0], report, settings
 
 
-def _with_sigma(solved: Reconstruction, known: Posterior, weight: PriorWeight) -> Reconstruction:
+def _with_sigma(solved: Reconstruction, known: Posterior, cameras: CameraSigma, weight: PriorWeight) -> Reconstruction:
     """The scene with what the adjustment leaves open of cameras and points."""
-    cameras, (along, across) = known.cameras(), known.points(weight.weight)
+    (along, across) = known.points(weight.weight)
     there, camera = solved.has_point, solved.registered[:, None]
     return replace(
         solved,

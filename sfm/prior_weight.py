@@ -99,7 +99,8 @@ def _shared_by_cells(weight: float) -> float:
 def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstruction:
     """The scene with only some of its frames and points, evenly spaced; every point is seen by two of the frames.
 
-    A shot whose tracks are too short for such spacing keeps twice as many of its frames, until half of them span it.
+    A shot whose tracks are too short for such spacing keeps twice as many of its frames, until two of them see half of
+    the points.
     """
     every = np.flatnonzero(scene.registered)
     while True:
@@ -107,7 +108,7 @@ def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstr
         seen = _sightings(scene, frames)
         if len(frames) == len(every) or (seen >= 2).sum() >= 0.5 * scene.has_point.sum():
             break
-        max_frames *= 2
+        max_frames = 2 * max(max_frames, 1)
     registered = np.zeros_like(scene.registered)
     registered[frames] = True
     keep = np.zeros(scene.tracks.num_tracks, bool)

@@ -210,7 +210,8 @@ class Reconstruction:
     depth_scale (frames,): prior depth times this is scene depth, NaN where unknown;
     support (tracks,) `Support`: triangulated or held by the prior;
     point_sigma (tracks,): standard deviation of each point over its depth, along the ray that saw it first, NaN where
-    unknown, infinite where nothing tells its depth; point_sigma_across (tracks,): across that ray;
+    unknown, infinite where nothing tells its depth (while a shot is being solved, by the tracks alone and the cameras
+    held); point_sigma_across (tracks,): across that ray;
     center_sigma (frames, 3): standard deviation of the camera centres along each camera's axes, in the world's unit;
     rotation_sigma (frames, 3): of the cameras' turns about these axes, radians. All beside the first registered camera,
     at one size of the scene; NaN where unknown or held;

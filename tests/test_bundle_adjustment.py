@@ -9,9 +9,10 @@ from solved import solve
 from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, ShotProblem, adjust
 from sfm.errors import NoSolutionError
 from sfm.geometry import Rigid3, Sim3
-from sfm.geometry.rotation import rotation_angle
+from sfm.geometry.rotation import rotation_angle, rotvec_from_rotation
 from sfm.least_squares import Status, robust_cost, sparse_jacobian
 from sfm.least_squares.normal_equations import NormalEquations
+from sfm.least_squares.schur import _each_as_far_as_it_serves
 from sfm.least_squares.scipy_reference import _robustify
 from sfm.residuals import MIN_DEPTH, log_depth, reprojection
 from sfm.scene import DepthPriors, Reconstruction
@@ -206,7 +207,7 @@ def test_short_tracks_make_a_band_and_the_same_step(rng, monkeypatch, lens, came
         assert (type(system.U.inner).__name__ == "_Band") == (pays_below > 0)
         covariance = system.covariance()
         assert covariance is not None
-        near = covariance.window(48, 48 + 7 * problem.kept_size)
+        near = covariance.times(48, np.eye(7 * problem.kept_size + problem.num_shared))
         found.append((system.solve(1e-3), near, covariance.blocks(problem.kept_size)))
     (step, gain), *covariances = found[0]
     assert gain > 0
@@ -214,6 +215,28 @@ def test_short_tracks_make_a_band_and_the_same_step(rng, monkeypatch, lens, came
     assert gain == pytest.approx(found[1][0][1])
     for near, dense in zip(covariances, found[1][1:], strict=True):
         np.testing.assert_allclose(near, dense, rtol=1e-6, atol=1e-9 * np.abs(dense).max())
+
+
+def test_a_wild_point_holds_up_no_other(rng):
+    """A step to the truth, but for one point that it takes a hundred times as far away: that one stays."""
+    shot = make_shot("dolly", rng=rng, num_frames=6, num_tracks=40)
+    problem = ShotProblem(_near(shot, rng, 0.2), None, BundleAdjustmentOptions())
+    goal = ShotProblem(_near(shot, rng, 0.0), None, BundleAdjustmentOptions())
+    x = problem.start()
+    first = len(x) - 3 * problem.num_eliminated
+    points = np.einsum("pij,pj->pi", problem.anchor_R, goal.points0) + problem.anchor_t
+    step = goal.start() - x
+    turn = rotvec_from_rotation(goal.R0 @ np.swapaxes(problem.R0, 1, 2))
+    step[:first].reshape(problem.num_kept, -1)[:, :3] = turn
+    step[first:] = (np.column_stack([points[:, :2] / points[:, 2:], np.log(points[:, 2])]) - problem.chart0).ravel()
+    wild = first + 3 * 7 + 2
+    step[wild] += np.log(100)
+    taken = _each_as_far_as_it_serves(problem, x, step) - x
+    others = np.ones(len(x), bool)
+    others[wild - 2 : wild + 1] = False
+    np.testing.assert_allclose(taken[others], step[others], atol=1e-12)
+    np.testing.assert_array_equal(taken[~others], 0.0)
+    assert robust_cost(problem, x + taken) < 0.05 * robust_cost(problem, x) < robust_cost(problem, x + step)
 
 
 def test_a_lens_parameter_is_drawn_to_what_was_told(rng):

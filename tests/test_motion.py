@@ -212,3 +212,13 @@ def test_depths_are_paid_for(rng, monkeypatch):
     free_of_charge = classify_motion(grown, shot.priors, noise).criterion
     assert paid["free"] > free_of_charge["free"] + 0.5 * SMALL["num_tracks"]
     assert paid["nodal"] == pytest.approx(free_of_charge["nodal"])
+
+
+@pytest.mark.parametrize(("given", "suits"), [(1.0, False), (1.05, True)])
+def test_another_focal_length_that_suits_is_told(rng, given, suits):
+    shot = make_shot("orbit", rng=rng, noise_px=0.3, depth_error=0.1, **SMALL)
+    camera = shot.camera.with_focal_length(given * shot.camera.focal_length)
+    grown, noise = extend(initialize(shot.tracks, shot.priors, camera), shot.priors)
+    evidence = classify_motion(grown, shot.priors, noise)
+    assert evidence.other_focal_px == pytest.approx(shot.camera.focal_length[0], rel=0.02)
+    assert (evidence.other_focal_margin < 0) == suits

@@ -2,13 +2,14 @@
 
 Covariance of the least-squares estimate (Hartley and Zisserman 2004, section 5.2.4), points marginalised out and put
 back (Triggs et al. 2000, section 9). Gauge: the first registered camera stays where it is, and the size of the scene is
-what keeps the mean log depth of its points; what no picture shows is not counted as unknown.
+what keeps the mean log depth of its points, each in the camera that saw it first, weighed by what is known of it and
+none more than half of them. What no picture shows is not counted as unknown.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
@@ -62,6 +63,7 @@ class WeakestDirection:
 class Posterior:
     """The Gaussian around a scene adjusted with these options. Errors of a track that follow each other count as one.
 
+    inflation: of all variances, by these. covariance: of frames and lens, None where the system cannot be factored.
     Limit: it knows of noise, not of a wrong kind of lens or shot. Where the system cannot be factored, all is NaN.
     """
 
@@ -75,7 +77,9 @@ class Posterior:
             self.system = NormalEquations(self.problem, self._start)
             self.covariance = self.system.covariance()
         self.inflation = serial_correlation(scene)
-        if self.covariance is not None:
+        # a change of frames and lens that makes everything larger, and how much larger a change makes it
+        self._larger = self._measured = np.zeros(len(self.system.g))
+        if self.covariance is not None and self.problem.options.refine_points:
             self._without_scale()
 
     def _hold_scale(self) -> None:
@@ -91,37 +95,36 @@ class Posterior:
     def _without_scale(self) -> None:
         """Take out of the covariance what only changes the size (Triggs et al. 2000, section 9.3: an S-transform)."""
         problem = self.problem
-        kept = np.zeros((problem.num_kept, problem.kept_size))
-        first = -problem.R0[0].T @ problem.t0[0]
-        kept[:, 3:6] = problem.t0 + problem.R0 @ first
-        kept[0, 3:6] = 0.0
+        larger = np.zeros((problem.num_kept, problem.kept_size))
+        larger[1:, 3:6] = problem.t0[1:] - problem.R0[1:] @ (problem.R0[0].T @ problem.t0[0])
         if problem.with_depth:
-            kept[:, problem.log_scale] = 1.0
-        # of log depth, along the chart of each point, of all charts alike
-        moved = np.einsum("pij,pj->pi", problem.anchor_R, problem.points0 - first)
-        by_scale = moved[:, 2] / np.exp(problem.chart0[:, 2])
-        weight = self._counted()
-        total = float(weight @ by_scale)
-        self.larger = np.r_[kept.ravel(), np.zeros(problem.num_shared)]
+            larger[:, problem.log_scale] = 1.0
         # a camera that was not free to move keeps the size by itself
-        held = ~self._free & (np.abs(self.larger) > 1e-9 * np.abs(self.larger).max())
-        if not problem.options.refine_points or not total > 0 or held.any():
-            self.measured = np.zeros_like(self.larger)
+        held = ~self._free[: larger.size].reshape(larger.shape) & (np.abs(larger) > 1e-9 * np.abs(larger).max())
+        weight = self._counted()
+        if held.any() or not weight.sum() > 0:
             return
-        weights = np.zeros((3, problem.num_eliminated))
-        weights[2] = weight / total
-        self.measured = self.system.through_eliminated(weights)
+        weight = weight / weight.sum()
+        along = np.zeros((3, problem.num_eliminated))
+        along[2] = weight
+        measured = self.system.through_eliminated(along)
+        # depth is in the camera that saw the point first, which moves too: d log z = e3 (dw x RX + dt) / z
+        rotated = np.einsum("pij,pj->pi", problem.anchor_R, problem.points0)
+        by_camera = np.column_stack([rotated[:, 1], -rotated[:, 0], 0 * weight, 0 * weight, 0 * weight, 0 * weight + 1])
+        by_camera *= (weight / np.exp(problem.chart0[:, 2]))[:, None]
+        first = problem.kept_index[np.searchsorted(problem.eliminated_index, np.arange(problem.num_eliminated))]
+        np.add.at(measured[: larger.size].reshape(larger.shape)[:, :6], first, by_camera)
+        measured[~problem.free] = 0.0
+        self._larger, self._measured = np.r_[larger.ravel(), np.zeros(problem.num_shared)], measured
         assert self.covariance is not None
-        at = self.system.reduced.solve(self.measured[:, None])[:, 0]
+        at = self.system.reduced.solve(measured[:, None])[:, 0]
         # (I - g c^T) C (I - g c^T)^T
-        mixing = np.array([[self.measured @ at, -1.0], [-1.0, 0.0]])
-        self.covariance.add_product(np.column_stack([self.larger, at]), mixing)
+        mixing = np.array([[measured @ at, -1.0], [-1.0, 0.0]])
+        self.covariance.add_product(np.column_stack([self._larger, at]), mixing)
 
     def _counted(self) -> np.ndarray:
         """How much each point says of the size: what is known of its depth, none more than half of them, (points,)."""
         V = self.system.eliminated_information()
-        if not V.size:
-            return np.zeros(0)
         lateral = V[:2, :2] + 1e-12 * (V[0, 0] + V[1, 1] + 1e-30) * np.eye(2)[:, :, None]
         solved = np.linalg.solve(np.moveaxis(lateral, 2, 0), np.moveaxis(V[:2, 2:], 2, 0))[..., 0]
         along = V[2, 2] - np.einsum("ap,pa->p", V[:2, 2], solved)
@@ -176,7 +179,7 @@ class Posterior:
         if self.covariance is None or not self.problem.options.refine_points:
             return along, across
         system = self.system
-        if depth_weight is not None and depth_weight > 0 and self.problem.with_depth:
+        if depth_weight and depth_weight != self.options.depth_weight and self.problem.with_depth:
             settings = replace(self.options, depth_weight=depth_weight)
             system = NormalEquations(ShotProblem(self.scene, self.priors, settings), self._start)
         with threadpool_limits(1, "blas"):
@@ -197,16 +200,19 @@ class Posterior:
         by_center, k = self._by_center(), problem.kept_size
 
         def times(v: np.ndarray) -> np.ndarray:
-            pulled = np.zeros_like(self.larger)
+            pulled = np.zeros_like(self._larger)
             pulled[: self.system.size].reshape(-1, k)[:, :6] = np.einsum("fai,fa->fi", by_center, v.reshape(-1, 3))
-            pulled -= self.measured * (self.larger @ pulled)
+            pulled -= self._measured * (self._larger @ pulled)
             step = self.system.reduced.solve(pulled[:, None])[:, 0]
-            step -= self.larger * (self.measured @ step)
+            step -= self._larger * (self._measured @ step)
             return np.einsum("fai,fi->fa", by_center, step[: self.system.size].reshape(-1, k)[:, :6]).ravel()
 
         operator = LinearOperator((size, size), matvec=times, dtype=float)  # pyright: ignore[reportCallIssue]
         start = np.random.default_rng(0).standard_normal(size)
-        value, vector = eigsh(operator, 1, v0=start, tol=1e-3)  # pyright: ignore[reportArgumentType]
+        try:
+            value, vector = eigsh(operator, 1, v0=start, tol=1e-3)  # pyright: ignore[reportArgumentType]
+        except ArpackNoConvergence:
+            return WeakestDirection(*[float("nan")] * 4)
         depth = float(np.nanmedian(self.scene.points_in_cam()[:, 2]))
         sigma = np.sqrt(self.inflation * max(float(value[0]), 0.0) / problem.num_kept) / depth
         sideways, up, along = np.square(vector[:, 0].reshape(-1, 3)).sum(0).tolist()
@@ -216,9 +222,9 @@ class Posterior:
         """Scenes with cameras and lenses drawn, points where these see them; none where something is wholly open."""
         if self.covariance is None:
             return []
-        noise = np.random.default_rng(seed).standard_normal((len(self.larger), count))
+        noise = np.random.default_rng(seed).standard_normal((len(self._larger), count))
         steps = self.system.reduced.half_solve(noise)
-        steps -= np.outer(self.larger, self.measured @ steps)
+        steps -= np.outer(self._larger, self._measured @ steps)
         steps *= np.sqrt(self.inflation)
         changes = (np.r_[step, self.system.follow(step).T.ravel()] for step in steps.T)
         return [self.problem.finish(self._start + change) for change in changes if np.isfinite(change).all()]

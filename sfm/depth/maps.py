@@ -19,8 +19,8 @@ from sfm.video import Shot, Video, frame_ranges
 
 # what is known of a folder of maps that sfm made
 ABOUT = "depth.json"
-# of a folder that holds several formats the one with most frames counts, among equals the first here
 NETWORK_SUFFIXES = (".onnx", ".tflite", ".pt", ".pth")  # files of networks, which others read
+# of a folder that holds several formats the one with most frames counts, among equals the first here
 MAP_SUFFIXES = (".npy", ".npz", ".exr", ".pfm", ".tif", ".tiff", ".png")
 
 logger = logging.getLogger(__name__)

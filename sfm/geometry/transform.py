@@ -1,11 +1,14 @@
 """Rigid and similarity transforms: one object holds a whole stack of them, batch axes first."""
 
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from sfm.geometry.rotation import rotation_from_rotvec, rotvec_from_rotation
+
+_frozen: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()  # arrays made read-only here, by identity
 
 
 def frozen_array(name: str, value: ArrayLike, shape: tuple, dtype: DTypeLike = np.float64) -> np.ndarray:
@@ -13,14 +16,20 @@ def frozen_array(name: str, value: ArrayLike, shape: tuple, dtype: DTypeLike = n
 
     Raises `ValueError` naming the field, what was got and what is expected.
     """
-    # what nobody can write to, and nobody else could have lent, needs no copy of its own
-    frozen = isinstance(value, np.ndarray) and not value.flags.writeable and value.base is None
-    array = np.asarray(value, dtype=dtype) if frozen else np.array(value, dtype=dtype)
+    ours = _frozen.get(id(value))  # what was made here nobody can have kept a way into
+    kept = ours is not None and ours is value and not ours.flags.writeable and ours.dtype == dtype
+    array = ours if ours is not None and kept else np.array(value, dtype=dtype)
     tail = shape[1:] if shape and shape[0] is ... else shape
     got = array.shape[array.ndim - len(tail) :] if shape and shape[0] is ... else array.shape
     if len(got) != len(tail) or any(want is not None and want != have for want, have in zip(tail, got, strict=True)):
         raise ValueError(f"{name}: got shape {array.shape}, expected {shape}".replace("Ellipsis", "*batch"))
+    return _freeze(array)
+
+
+def _freeze(array: np.ndarray) -> np.ndarray:
+    """Read-only from now on, and known as such: for arrays that nobody else holds."""
     array.setflags(write=False)
+    _frozen[id(array)] = array
     return array
 
 
@@ -72,8 +81,8 @@ class Rigid3:
 
     def __getitem__(self, index) -> "Rigid3":
         rotation, translation = self.rotation[index], self.translation[index]
-        rotation.setflags(write=False)
-        translation.setflags(write=False)
+        if rotation.base is None and translation.base is None:  # copies, not views
+            rotation, translation = _freeze(rotation), _freeze(translation)
         return Rigid3(rotation, translation)
 
     def __matmul__(self, other: "Rigid3") -> "Rigid3":

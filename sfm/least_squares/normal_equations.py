@@ -117,7 +117,7 @@ class NormalEquations:
         """W V^-1 W^T of a part over the kept parameters from which on it touches any, and the shared ones: W L^-T is
         scattered into a dense matrix over the frames it touches, BLAS squares it."""
         self._damp(part, damping)
-        low, _, M = self._coupling(part)
+        low, M = self._coupling(part)
         return M @ M.T, low
 
     def _damp(self, part: _Part, damping: float) -> None:
@@ -127,9 +127,9 @@ class NormalEquations:
         V = part.V + np.einsum("ab,ap->abp", np.eye(len(part.V)), part.damping)
         part.L_inv = _inverse_cholesky(V)
 
-    def _coupling(self, part: _Part) -> tuple[int, int, np.ndarray]:
-        """The kept parameters from which and to which a part touches any, and W L^-T over these and the shared ones,
-        (parameters, blocks * e)."""
+    def _coupling(self, part: _Part) -> tuple[int, np.ndarray]:
+        """The kept parameter from which on a part touches any, and W L^-T over these and the shared ones, (parameters,
+        blocks * e)."""
         problem, k, e = self.problem, self.problem.kept_size, self.problem.eliminated_size
         low, high, count = int(part.kept.min()), int(part.kept.max()) + 1, part.last - part.first
         M = np.zeros(((high - low) * k + problem.num_shared, count * e))
@@ -138,7 +138,7 @@ class NormalEquations:
         if problem.num_shared:
             Z = np.einsum("abp,cbp->apc", part.W_shared, part.L_inv)
             M[(high - low) * k :] = Z.reshape(problem.num_shared, -1)
-        return low * k, high * k, M
+        return low * k, M
 
     def solve(self, damping: float) -> tuple[np.ndarray, float]:
         """The damped step over all parameters and the decrease of the cost it predicts (-1 if there is none)."""
@@ -162,13 +162,14 @@ class NormalEquations:
 
         def of(part: _Part) -> np.ndarray:
             self._damp(part, _NEXT_TO_NONE)
-            low, high, M = self._coupling(part)
+            low, M = self._coupling(part)
             shape = (len(M), -1, self.problem.eliminated_size)
-            inner = np.einsum("mpa,mpb->abp", M.reshape(shape), (covariance.window(low, high) @ M).reshape(shape))
+            inner = np.einsum("mpa,mpb->abp", M.reshape(shape), covariance.times(low, M).reshape(shape))
             inner += np.eye(len(inner))[:, :, None]
             return np.einsum("cap,cdp,dbp->abp", part.L_inv, inner, part.L_inv, optimize=True)
 
-        return np.concatenate(in_threads(of, self.parts), axis=2)
+        e = self.problem.eliminated_size
+        return np.concatenate([np.zeros((e, e, 0)), *in_threads(of, self.parts)], axis=2)
 
     def eliminated_information(self) -> np.ndarray:
         """Of the eliminated blocks (e, e, blocks), all others held."""
@@ -186,7 +187,8 @@ class NormalEquations:
     def follow(self, step: np.ndarray) -> np.ndarray:
         """The change (e, blocks) of the eliminated blocks that a change (m,) of the others brings. Of a factored
         system."""
-        return np.concatenate(self._follow(step, [np.zeros_like(part.g) for part in self.parts]), axis=1)
+        followed = self._follow(step, [np.zeros_like(part.g) for part in self.parts])
+        return np.concatenate([np.zeros((self.problem.eliminated_size, 0)), *followed], axis=1)
 
     def back_substitute(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Solve the factored system for a right-hand side: kept and shared (m,), and (e, blocks) of every part."""

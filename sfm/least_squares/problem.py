@@ -151,7 +151,7 @@ def block_costs(problem: Problem, x: np.ndarray) -> np.ndarray:
         index = problem.eliminated_index[rows]
         return np.bincount(index - index[0], _costs(problem, at, rows, slice(None)))
 
-    return np.nan_to_num(0.5 * np.concatenate(in_threads(part, slices(problem))), nan=np.inf)
+    return np.nan_to_num(0.5 * np.concatenate(in_threads(part, slices(problem))), nan=np.inf, posinf=np.inf)
 
 
 def _costs(problem: Problem, at: Evaluation, rows: slice, units: slice) -> np.ndarray:

@@ -217,8 +217,9 @@ class _DenseFactor:
     def inverse(self) -> _Dense:
         found = np.zeros((len(self.free), len(self.free)))
         if self.free.any():
-            lower = np.tril(dpotri(self.cholesky, lower=1)[0])
-            found[np.ix_(self.free, self.free)] = lower + np.tril(lower, -1).T
+            inverse = dpotri(self.cholesky, lower=1)[0]
+            np.copyto(inverse, inverse.T, where=np.tri(len(inverse), k=-1, dtype=bool).T)
+            found[np.ix_(self.free, self.free)] = inverse
         return _Dense(found)
 
 
@@ -273,11 +274,13 @@ class ReducedSystem:
         self.border += kept @ inner @ shared.T
         self.corner += shared @ inner @ shared.T
 
-    def window(self, low: int, high: int) -> np.ndarray:
-        """The matrix over the kept parameters from `low` to `high` and all shared ones behind them; zero beyond the
-        band."""
-        border = self.border[low:high]
-        return np.block([[self.inner.window(low, high), border], [border.T, self.corner]])
+    def times(self, low: int, columns: np.ndarray) -> np.ndarray:
+        """Times columns (n, m) over the kept parameters from `low` on and all shared ones behind them; as if nothing
+        were outside these or the band."""
+        count = len(columns) - len(self.corner)
+        kept, shared, border = columns[:count], columns[count:], self.border[low : low + count]
+        inner = self.inner.window(low, low + count) @ kept + border @ shared
+        return np.concatenate([inner, border.T @ kept + self.corner @ shared])
 
     def blocks(self, k: int) -> np.ndarray:
         """The block (k, k, blocks) of each kept block."""
