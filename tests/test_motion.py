@@ -221,4 +221,4 @@ def test_another_focal_length_that_suits_is_told(rng, given, suits):
     grown, noise = extend(initialize(shot.tracks, shot.priors, camera), shot.priors)
     evidence = classify_motion(grown, shot.priors, noise)
     assert evidence.other_focal_px == pytest.approx(shot.camera.focal_length[0], rel=0.02)
-    assert (evidence.other_focal_margin < 0) == suits
+    assert (evidence.other_focal_margin < -20) == suits  # chance alone makes it a few
