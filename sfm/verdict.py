@@ -47,7 +47,8 @@ class VerdictOptions:
     # lens that is not the one given, bends the scene so that no residual shows it, but the other lens then fits almost
     # as well. 2 is a bare mention (Kass and Raftery 1995); good solves keep the zoom off by 80 and more
     min_focal_margin: float = 2.0
-    min_focal_change: float = 0.02  # relative; another focal length nearer than this bends nothing that matters
+    min_focal_change: float = 0.02  # relative; another focal length nearer than this bends nothing that matters,
+    beyond_chance: float = 10.0  # but is a sign of something else if the criterion prefers it by so much
     min_zoom_margin: float = 30.0
     min_zoom: float = 0.02  # change of log focal length; one that changes less bends nothing that matters
     prior_exponents: tuple[float, float] = (0.6, 1.6)  # networks compress depth; more than this, the scene is bent
@@ -143,7 +144,8 @@ def _of_the_lens(
         reasons.append(f"the tracks know the principal point to {max(lens.principal_sigma_px):.0f} px only")
     given = float(np.median(reconstruction.camera.focal_length[..., 0]))
     other = motion.other_focal_px
-    if motion.other_focal_margin < options.min_focal_margin and abs(np.log(other / given)) >= options.min_focal_change:
+    near = abs(np.log(other / given)) < options.min_focal_change
+    if motion.other_focal_margin < (-options.beyond_chance if near else options.min_focal_margin):
         reasons.append(
             f"another focal length ({other:.0f} px, say) suits the tracks as well as the one given, or the lens is"
             " distorted: --refine-focal looks for it"
