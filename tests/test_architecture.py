@@ -160,7 +160,7 @@ def test_only_the_command_line_prints(path):
 def test_geometry_needs_only_arrays(path):
     if path.parent.name != "geometry":
         return
-    allowed = {"numpy", "scipy", "cv2", "sfm", "dataclasses"}
+    allowed = {"numpy", "scipy", "cv2", "sfm", "dataclasses", "weakref"}
     assert {name.split(".")[0] for name in _imported(_tree(path))} <= allowed
 
 

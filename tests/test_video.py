@@ -434,8 +434,8 @@ def test_errors_name_the_problem(tmp_path):
         (sequence, {"step": 20}, "one frame; a shot needs at least 2"),
         (sequence, {"step": 0}, "step 0: expected 1 or more"),
         (sequence, {"fps": -1.0}, "fps"),
-        (sequence, {"frames": "1001-1080"}, "frames 1001-1080: outside the clip shot, which has 1001-1010"),
-        (sequence, {"frames": "1-5"}, "outside the clip"),
+        (sequence, {"frames": "1001-1080"}, "frames 1001-1080: outside shot, which has 1001-1010"),
+        (sequence, {"frames": "1-5"}, "outside shot"),
         (sequence, {"frames": "first-last"}, "expected plate numbers"),
         (sequence, {"frames": ""}, "expected plate numbers|outside"),
     ]:
