@@ -229,12 +229,18 @@ class ShotProblem:
         V = np.einsum("ran,rbn,n->nab", lin.eliminated[:2], lin.eliminated[:2], weights, optimize=True)
         starts = np.searchsorted(self.eliminated_index, np.arange(self.num_eliminated))
         V = np.add.reduceat(V, starts, axis=0)
-        tiny = 1e-12 * np.eye(2) * (V[:, 0, 0] + V[:, 1, 1] + 1e-30)[:, None, None]
-        lateral = np.linalg.solve(V[:, :2, :2] + tiny, V[:, :2, 2:])
-        information = V[:, 2, 2] - (V[:, 2:, :2] @ lateral)[:, 0, 0]
-        # along the ray of a camera that only turns, rounding is all there is
-        floor = 1e-12 * (V[:, 0, 0] + V[:, 1, 1])
-        return np.where(information > floor, 1 / np.sqrt(np.maximum(information, 1e-300)), np.inf)
+        information = depth_information(V)
+        return np.where(information > 0, 1 / np.sqrt(np.maximum(information, 1e-300)), np.inf)
+
+
+def depth_information(V: np.ndarray) -> np.ndarray:
+    """Of log depth, a chart's other coordinates free to follow, (n,), from charts' information V (n, 3, 3)."""
+    across = V[:, 0, 0] + V[:, 1, 1]
+    tiny = 1e-12 * np.eye(2) * (across + 1e-30)[:, None, None]
+    lateral = np.linalg.solve(V[:, :2, :2] + tiny, V[:, :2, 2:])
+    information = V[:, 2, 2] - (V[:, 2:, :2] @ lateral)[:, 0, 0]
+    # along the ray of a camera that only turns, rounding is all there is
+    return np.where(information > 1e-12 * across, information, 0.0)
 
 
 def _by_span(tracks: Tracks, rows: np.ndarray) -> np.ndarray:

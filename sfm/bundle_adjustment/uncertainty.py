@@ -13,12 +13,11 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
-from sfm.bundle_adjustment.problem import ShotProblem
+from sfm.bundle_adjustment.problem import ShotProblem, depth_information
 from sfm.least_squares import NormalEquations
 from sfm.scene import DepthPriors, Reconstruction
 
 _UNKNOWN = 1e3  # a relative standard deviation beyond it is none
-_SMALLEST = 1e-12  # information along a ray, of that across it: rounding is all there is
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +109,8 @@ class Posterior:
         measured = self.system.through_eliminated(along)
         # depth is in the camera that saw the point first, which moves too: d log z = e3 (dw x RX + dt) / z
         rotated = np.einsum("pij,pj->pi", problem.anchor_R, problem.points0)
-        by_camera = np.column_stack([rotated[:, 1], -rotated[:, 0], 0 * weight, 0 * weight, 0 * weight, 0 * weight + 1])
+        by_camera = np.zeros((len(weight), 6))
+        by_camera[:, 0], by_camera[:, 1], by_camera[:, 5] = rotated[:, 1], -rotated[:, 0], 1.0
         by_camera *= (weight / np.exp(problem.chart0[:, 2]))[:, None]
         first = problem.kept_index[np.searchsorted(problem.eliminated_index, np.arange(problem.num_eliminated))]
         np.add.at(measured[: larger.size].reshape(larger.shape)[:, :6], first, by_camera)
@@ -124,11 +124,7 @@ class Posterior:
 
     def _counted(self) -> np.ndarray:
         """How much each point says of the size: what is known of its depth, none more than half of them, (points,)."""
-        V = self.system.eliminated_information()
-        lateral = V[:2, :2] + 1e-12 * (V[0, 0] + V[1, 1] + 1e-30) * np.eye(2)[:, :, None]
-        solved = np.linalg.solve(np.moveaxis(lateral, 2, 0), np.moveaxis(V[:2, 2:], 2, 0))[..., 0]
-        along = V[2, 2] - np.einsum("ap,pa->p", V[:2, 2], solved)
-        along = np.where(along > _SMALLEST * (V[0, 0] + V[1, 1]), along, 0.0)
+        along = depth_information(np.moveaxis(self.system.eliminated_information(), 2, 0))
         return np.minimum(along, np.median(along[along > 0])) if (along > 0).any() else along
 
     def lens(self) -> LensSigma:
