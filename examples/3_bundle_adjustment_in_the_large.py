@@ -17,37 +17,39 @@ class Bal:
 
     def __init__(self, numbers: np.ndarray):
         self.num_kept, self.num_eliminated, seen = numbers[:3].astype(int).tolist()
-        camera, point, *xy = numbers[3 : 4 * seen + 3].reshape(seen, 4).T
+        camera, point, x, y = numbers[3 : 4 * seen + 3].reshape(seen, 4).T
         order = np.argsort(point, kind="stable")
         self.kept_index, self.eliminated_index = camera[order].astype(int), point[order].astype(int)
-        self.xy, self.start, self.free = (
-            np.array(xy)[:, order],
-            numbers[4 * seen + 3 :],
-            np.ones(9 * self.num_kept, bool),
-        )
+        self.xy, self.start = np.stack([x, y])[:, order], numbers[4 * seen + 3 :]
+        self.free = np.ones(9 * self.num_kept, bool)
 
     def at(self, x):
         here, size = copy.copy(self), len(self.free)
-        here.cameras, here.points = x[:size].reshape(-1, 9), x[size:].reshape(-1, 3)
-        here.R, here.J = rotation_from_rotvec(here.cameras[:, :3]), left_jacobian(here.cameras[:, :3])
+        here.cameras, here.points = x[:size].reshape(-1, 9), x[size:].reshape(-1, 3).T
+        here.R, here.J = (f(here.cameras[:, :3]).T.copy() for f in (rotation_from_rotvec, left_jacobian))  # (j, i, n)
         return here
 
-    def residuals(self, rows):
-        return self.linearize(rows).residuals
+    def project(self, rows):  # arrays are (component, observation)
+        R, lens = self.R[..., self.kept_index[rows]], self.cameras.T[3:, self.kept_index[rows]]
+        turned = np.einsum("jin,jn->in", R, self.points[:, self.eliminated_index[rows]])
+        in_cam = turned + lens[:3]
+        p = -in_cam[:2] / in_cam[2]
+        return R, turned, in_cam[2], p, (p**2).sum(0), lens[3:]
 
-    def linearize(self, rows):  # arrays are (component, observation)
-        frame, R = self.kept_index[rows], self.R[self.kept_index[rows]]
-        turned = np.einsum("nij,nj->in", R, self.points[self.eliminated_index[rows]])
-        (x, y, z), (f, k1, k2) = turned + self.cameras[frame, 3:6].T, self.cameras[frame, 6:].T
-        p, zero = -np.stack([x, y]) / z, np.zeros_like(z)
-        bent = 1 + (r2 := (p**2).sum(0)) * (k1 + r2 * k2)
+    def residuals(self, rows):
+        *_, p, r2, (f, k1, k2) = self.project(rows)
+        return f * (1 + r2 * (k1 + r2 * k2)) * p - self.xy[:, rows]
+
+    def linearize(self, rows):
+        R, turned, z, p, r2, (f, k1, k2) = self.project(rows)
+        bent = 1 + r2 * (k1 + r2 * k2)
         by_p = f * (2 * (k1 + 2 * r2 * k2) * p[:, None] * p + np.eye(2)[:, :, None] * bent)
-        by_in_cam = np.einsum("ijn,jkn->ikn", by_p, [[-1 / z, zero, -p[0] / z], [zero, -1 / z, -p[1] / z]])
+        by_in_cam = np.concatenate([-by_p, -(by_p * p).sum(1, keepdims=True)], axis=1) / z
         across = np.cross(turned[None], by_in_cam, axisa=1, axisb=1, axisc=1)  # d(R X)/dw = -[R X]x J(w)
+        by_turn = np.einsum("rin,jin->rjn", across, self.J[..., self.kept_index[rows]])
         by_lens = np.stack([p * bent, f * p * r2, f * p * r2**2], axis=1)
-        kept = np.concatenate([np.einsum("rin,nij->rjn", across, self.J[frame]), by_in_cam, by_lens], axis=1)
-        of_point, shared = np.einsum("rin,nij->rjn", by_in_cam, R), np.zeros((2, 0, len(z)))
-        return Linearization(f * p * bent - self.xy[:, rows], kept, of_point, shared)
+        kept, of_point = np.concatenate([by_turn, by_in_cam, by_lens], axis=1), np.einsum("rin,jin->rjn", by_in_cam, R)
+        return Linearization(f * bent * p - self.xy[:, rows], kept, of_point, np.zeros((2, 0, len(z))))
 
     def prior(self):
         return np.zeros(0), csr_array((0, len(self.free)))

@@ -1,5 +1,7 @@
 """The solver on small problems whose answer another way of computing gives."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -14,6 +16,7 @@ from sfm.least_squares import (
     scipy_least_squares,
     sparse_jacobian,
 )
+from sfm.least_squares.coupling import Coupling
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.reduced_system import ReducedSystem, _Band, _Dense
 from sfm.least_squares.scipy_reference import _robustify
@@ -76,6 +79,31 @@ def _start(problem, rng, off=0.1):
     size = problem.num_kept * 2 + 1
     x[:size][~problem.free] = problem.truth[:size][~problem.free]
     return x
+
+
+# eliminating
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+@pytest.mark.parametrize("seen", [3, 20])
+def test_pairs_of_observations_give_what_the_dense_product_gives(rng, seen, shared):
+    """Where every eliminated block touches few of the kept ones; where it touches many there are no pairs."""
+    kept, blocks, k, e = 60, 40, 4, 3
+    problem = SimpleNamespace(
+        kept_index=np.concatenate([np.sort(rng.permutation(kept)[:seen]) for _ in range(blocks)]) + 5,
+        eliminated_index=np.repeat(np.arange(blocks), seen), num_shared=shared, kept_size=k, num_eliminated=blocks,
+    )  # fmt: skip
+    coupling = Coupling.of(problem, slice(5 * seen, 35 * seen))
+    Y, of_shared = rng.standard_normal((k, e, 30 * seen)), rng.standard_normal((shared, e, 30))
+    M = coupling.matrix(Y, of_shared)
+    assert (coupling.pairs is None) == (seen == 20)
+    assert len(M) == (coupling.high - coupling.low) * k + shared
+    np.testing.assert_allclose(coupling.squared(Y, of_shared), M @ M.T, atol=1e-12)
+    inner = [Y[:, :, at] for at in range(seen)]
+    of_first = np.zeros((len(M), e))
+    for at, block in zip(problem.kept_index[5 * seen : 6 * seen] - coupling.low, inner, strict=True):
+        of_first[at * k : (at + 1) * k] = block
+    np.testing.assert_array_equal(M[: len(M) - shared, :e], of_first[: len(M) - shared])
 
 
 # the reduced system

@@ -4,6 +4,7 @@ A problem has many small *eliminated* blocks (points) and few *kept* blocks (fra
 either, plus *shared* parameters (a focal length) and a sparse prior on what is kept.
 """
 
+from sfm.least_squares.costs import robust_cost
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import (
     Evaluation,
@@ -15,7 +16,6 @@ from sfm.least_squares.problem import (
     SolverOptions,
     SolverReport,
     Status,
-    robust_cost,
 )
 from sfm.least_squares.schur import levenberg_marquardt
 from sfm.least_squares.scipy_reference import scipy_least_squares, sparse_jacobian

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csr_array
 
-from sfm.least_squares.problem import Evaluation, Problem, knee_of, slices
+from sfm.least_squares.coupling import Coupling, couplings
+from sfm.least_squares.problem import Evaluation, Problem, knee_of
 from sfm.least_squares.reduced_system import ReducedSystem
 from sfm.threads import in_threads
 
@@ -18,17 +19,13 @@ _NEXT_TO_NONE = 1e-12  # damping, where covariances are asked for
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """The normal equations of one slice of observations, whole eliminated blocks `first` .. `last` - 1.
+    """The normal equations of one slice of observations.
 
     W (k, e, n) couples each observation's kept block with its eliminated one; W_shared (b, e, blocks); V (e, e, blocks)
-    and g (e, blocks) belong to the eliminated blocks; kept (n,) indexes kept blocks, starts (blocks,) observations.
+    and g (e, blocks) belong to the eliminated blocks.
     """
 
-    first: int
-    last: int
-    kept: np.ndarray
-    block: np.ndarray
-    starts: np.ndarray
+    coupling: Coupling
     W: np.ndarray
     W_shared: np.ndarray
     V: np.ndarray
@@ -38,17 +35,26 @@ class _Part:
 
     def by_block(self, values: np.ndarray) -> np.ndarray:
         """Sum over the observations of each block, last axis n -> blocks."""
-        return np.add.reduceat(values, self.starts, axis=-1)
+        return np.add.reduceat(values, self.coupling.starts, axis=-1)
 
     def apply_v_inverse(self, v: np.ndarray) -> np.ndarray:
         """(V + D)^-1 v for every block, v (e, blocks)."""
         return np.einsum("bap,bp->ap", self.L_inv, np.einsum("bcp,cp->bp", self.L_inv, v))
 
+    def whitened(self) -> tuple[np.ndarray, np.ndarray]:
+        """W L^-T of the observations (k, e, n) and of the shared parameters (b, e, blocks)."""
+        by_observation = self.L_inv.take(self.coupling.block, axis=2)
+        of_shared = np.einsum("abp,cbp->acp", self.W_shared, self.L_inv)
+        return np.einsum("abn,cbn->acn", self.W, by_observation), of_shared
+
 
 class NormalEquations:
-    """The normal equations of one linearisation, ready to be solved at any damping."""
+    """The normal equations of one linearisation, ready to be solved at any damping.
 
-    def __init__(self, problem: Problem, x: np.ndarray):
+    tied: the problem's `couplings`, where they are known already.
+    """
+
+    def __init__(self, problem: Problem, x: np.ndarray, tied: list[Coupling] | None = None):
         self.problem = problem
         self.size = problem.num_kept * problem.kept_size
         at = problem.at(x)
@@ -57,17 +63,17 @@ class NormalEquations:
         self.U = ReducedSystem(self.size, problem.num_shared, _width(problem, prior))
         self.U.add_sparse(prior)
         self.parts: list[_Part] = []
-        for part, U, border, corner, g in in_threads(lambda rows: self._part(at, rows), slices(problem)):
+        for part, U, border, corner, g in in_threads(lambda of: self._part(at, of), tied or couplings(problem)):
             self.U.add_blocks(U, border, corner)
             self.g[: self.size] -= g[: problem.kept_size].T.ravel()
             self.g[self.size :] -= g[problem.kept_size :].sum(1)
             if part is not None:
                 self.parts.append(part)
 
-    def _part(self, at: Evaluation, rows: slice):
+    def _part(self, at: Evaluation, coupling: Coupling):
         """One slice: its `_Part` and sums over it for the kept blocks, the border and the corner of U, and g."""
-        problem = self.problem
-        lin, kept = at.linearize(rows), problem.kept_index[rows]
+        problem, rows, kept = self.problem, coupling.rows, coupling.kept
+        lin = at.linearize(rows)
         weights = np.empty_like(lin.residuals)
         for unit, loss, knee in problem.losses:
             weights[unit] = np.sqrt(loss((lin.residuals[unit] ** 2).sum(0), knee_of(knee, rows))[1])
@@ -88,15 +94,9 @@ class NormalEquations:
         corner = np.einsum("ran,rbn->ab", C, C)
         if not problem.num_eliminated:
             return None, U, border, corner, g
-        index = problem.eliminated_index[rows]
-        first, last = int(index[0]), int(index[-1]) + 1
-        starts = np.searchsorted(index, np.arange(first, last))
-        if np.any(np.diff(np.r_[starts, len(index)]) == 0):
-            raise ValueError("eliminated_index: got a block without observations, expected at least one each")
-        by_block = lambda v: np.add.reduceat(v, starts, axis=-1)  # noqa: E731
-        W = np.einsum("ran,rbn->abn", A, B)
+        by_block = lambda v: np.add.reduceat(v, coupling.starts, axis=-1)  # noqa: E731
         part = _Part(
-            first, last, kept, index - first, starts, W, by_block(np.einsum("ran,rbn->abn", C, B)),
+            coupling, np.einsum("ran,rbn->abn", A, B), by_block(np.einsum("ran,rbn->abn", C, B)),
             by_block(np.einsum("ran,rbn->abn", B, B)), by_block(-np.einsum("ran,rn->an", B, r)),
         )  # fmt: skip
         return part, U, border, corner, g
@@ -114,11 +114,9 @@ class NormalEquations:
         return reduced is not None
 
     def _eliminate(self, part: _Part, damping: float) -> tuple[np.ndarray, int]:
-        """W V^-1 W^T of a part over the kept parameters from which on it touches any, and the shared ones: W L^-T is
-        scattered into a dense matrix over the frames it touches, BLAS squares it."""
+        """W V^-1 W^T of a part over the kept parameters from which on it touches any, and the shared ones."""
         self._damp(part, damping)
-        low, M = self._coupling(part)
-        return M @ M.T, low
+        return part.coupling.squared(*part.whitened()), part.coupling.low * self.problem.kept_size
 
     def _damp(self, part: _Part, damping: float) -> None:
         diagonal = np.einsum("aap->ap", part.V)
@@ -126,19 +124,6 @@ class NormalEquations:
         part.damping = damping * np.maximum(diagonal, 1e-6 * diagonal.max(0) + 1e-12)
         V = part.V + np.einsum("ab,ap->abp", np.eye(len(part.V)), part.damping)
         part.L_inv = _inverse_cholesky(V)
-
-    def _coupling(self, part: _Part) -> tuple[int, np.ndarray]:
-        """The kept parameter from which on a part touches any, and W L^-T over these and the shared ones, (parameters,
-        blocks * e)."""
-        problem, k, e = self.problem, self.problem.kept_size, self.problem.eliminated_size
-        low, high, count = int(part.kept.min()), int(part.kept.max()) + 1, part.last - part.first
-        M = np.zeros(((high - low) * k + problem.num_shared, count * e))
-        Y = np.einsum("abn,cbn->acn", part.W, part.L_inv.take(part.block, axis=2))
-        M[: (high - low) * k].reshape(high - low, k, count, e)[part.kept - low, :, part.block] = np.moveaxis(Y, 2, 0)
-        if problem.num_shared:
-            Z = np.einsum("abp,cbp->apc", part.W_shared, part.L_inv)
-            M[(high - low) * k :] = Z.reshape(problem.num_shared, -1)
-        return low * k, M
 
     def solve(self, damping: float) -> tuple[np.ndarray, float]:
         """The damped step over all parameters and the decrease of the cost it predicts (-1 if there is none)."""
@@ -162,7 +147,7 @@ class NormalEquations:
 
         def of(part: _Part) -> np.ndarray:
             self._damp(part, _NEXT_TO_NONE)
-            low, M = self._coupling(part)
+            M, low = part.coupling.matrix(*part.whitened()), part.coupling.low * self.problem.kept_size
             shape = (len(M), -1, self.problem.eliminated_size)
             inner = np.einsum("mpa,mpb->abp", M.reshape(shape), covariance.times(low, M).reshape(shape))
             inner += np.eye(len(inner))[:, :, None]
@@ -181,7 +166,7 @@ class NormalEquations:
         (m,) when the blocks follow these. Of a factored system."""
         found = np.zeros(len(self.g))
         for part in self.parts:
-            found -= self._pulled(part, part.apply_v_inverse(weights[:, part.first : part.last]))
+            found -= self._pulled(part, part.apply_v_inverse(weights[:, part.coupling.first : part.coupling.last]))
         return found
 
     def follow(self, step: np.ndarray) -> np.ndarray:
@@ -201,9 +186,9 @@ class NormalEquations:
     def _pulled(self, part: _Part, blocks: np.ndarray) -> np.ndarray:
         """W blocks, (e, blocks) of a part -> (m,) over the kept and shared parameters."""
         k, found = self.problem.kept_size, np.zeros(len(self.g))
-        coupling = np.einsum("abn,bn->an", part.W, blocks.take(part.block, axis=1))
+        coupling = np.einsum("abn,bn->an", part.W, blocks.take(part.coupling.block, axis=1))
         for a in range(k):
-            found[a : self.size : k] = np.bincount(part.kept, coupling[a], self.problem.num_kept)
+            found[a : self.size : k] = np.bincount(part.coupling.kept, coupling[a], self.problem.num_kept)
         found[self.size :] = np.einsum("abp,bp->a", part.W_shared, blocks)
         return found
 
@@ -212,7 +197,7 @@ class NormalEquations:
         frames, shared = step[: self.size].reshape(-1, self.problem.kept_size).T, step[self.size :]
         back = []
         for part, inner in zip(self.parts, blocks, strict=True):
-            coupling = part.by_block(np.einsum("abn,an->bn", part.W, frames.take(part.kept, axis=1)))
+            coupling = part.by_block(np.einsum("abn,an->bn", part.W, frames.take(part.coupling.kept, axis=1)))
             coupling += np.einsum("abp,a->bp", part.W_shared, shared)
             back.append(part.apply_v_inverse(inner - coupling))
         return back

@@ -8,8 +8,6 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy.sparse import csr_array
 
-from sfm.threads import in_threads
-
 _SLICE = 8192  # observations worked on together: their Jacobians fit the cache
 
 LossName = Literal["squared", "huber", "soft_l1", "cauchy"]
@@ -126,39 +124,6 @@ class SolverReport:
 def knee_of(knee: np.ndarray | float, rows: slice) -> np.ndarray | float:
     """The knee of a slice of the observations: one for all, or one for each."""
     return knee[rows] if isinstance(knee, np.ndarray) else knee
-
-
-def robust_cost(problem: Problem, x: np.ndarray, units: slice = slice(None)) -> float:
-    """Half the sum of rho over observations plus half the squared prior residuals; infinite if not finite.
-
-    units: which of `problem.losses` to count; the prior is counted only with all of them.
-    """
-    at = problem.at(x)
-
-    def part(rows: slice) -> float:
-        return float(_costs(problem, at, rows, units).sum())
-
-    prior = at.prior()[0] if units == slice(None) else np.zeros(0)
-    total = sum(in_threads(part, slices(problem))) + float(prior @ prior)
-    return 0.5 * total if np.isfinite(total) else float("inf")
-
-
-def block_costs(problem: Problem, x: np.ndarray) -> np.ndarray:
-    """Half the sum of rho over the observations of each eliminated block, (blocks,); infinite if not finite."""
-    at = problem.at(x)
-
-    def part(rows: slice) -> np.ndarray:
-        index = problem.eliminated_index[rows]
-        return np.bincount(index - index[0], _costs(problem, at, rows, slice(None)))
-
-    return np.nan_to_num(0.5 * np.concatenate(in_threads(part, slices(problem))), nan=np.inf, posinf=np.inf)
-
-
-def _costs(problem: Problem, at: Evaluation, rows: slice, units: slice) -> np.ndarray:
-    """Sum of rho of each observation of a slice, (n,)."""
-    residuals = at.residuals(rows)
-    costs = (loss((residuals[u] ** 2).sum(0), knee_of(knee, rows))[0] for u, loss, knee in problem.losses[units])
-    return sum(costs, np.zeros(residuals.shape[1]))
 
 
 def slices(problem: Problem) -> list[slice]:

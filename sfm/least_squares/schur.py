@@ -11,8 +11,10 @@ import time
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from sfm.least_squares.costs import costs_by_block, robust_cost
+from sfm.least_squares.coupling import couplings
 from sfm.least_squares.normal_equations import NormalEquations
-from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status, block_costs, robust_cost
+from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +38,14 @@ def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions
     started = time.perf_counter()
     cost = robust_cost(problem, x)
     costs, damping, growth = [cost], options.initial_damping, 2.0
-    system, status, iteration = None, Status.MAX_ITERATIONS, 0
+    tied, system, status, iteration = couplings(problem), None, Status.MAX_ITERATIONS, 0
     for iteration in range(1, options.max_iterations + 1):
-        system = system or NormalEquations(problem, x)
+        system = system or NormalEquations(problem, x, tied)
         step, predicted = system.solve(damping)
-        candidate = x + step
-        candidate_cost = robust_cost(problem, candidate) if predicted > 0 else float("inf")
+        candidate, candidate_cost = x, float("inf")
+        if predicted > 0:
+            candidate, candidate_cost = _stepped(problem, x, step, enough=cost - _POOR * predicted)
         gain = (cost - candidate_cost) / predicted if predicted > 0 else -1.0
-        if predicted > 0 and gain < _POOR and problem.num_eliminated:
-            candidate = _each_as_far_as_it_serves(problem, x, step)
-            candidate_cost = robust_cost(problem, candidate)
-            gain = (cost - candidate_cost) / predicted
         logger.debug("iteration %d: cost %.6f -> %.6f, damping %.1e", iteration, cost, candidate_cost, damping)
         negligible = predicted < options.cost_tolerance * cost
         if gain > 0:
@@ -70,16 +69,19 @@ def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions
     return x, SolverReport(status, iteration, costs[0], cost, tuple(costs))
 
 
-def _each_as_far_as_it_serves(problem: Problem, x: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """x + step, where every eliminated block takes that part of its own that makes its observations cheapest."""
-    first = problem.num_kept * problem.kept_size + problem.num_shared
+def _stepped(problem: Problem, x: np.ndarray, step: np.ndarray, enough: float) -> tuple[np.ndarray, float]:
+    """x + step and what it costs; where that is more than enough, every eliminated block takes that part of its own
+    step that makes its observations cheapest."""
     candidate = x + step
-    own = step[first:].reshape(problem.num_eliminated, -1)
-    costs, parts = block_costs(problem, candidate), np.ones(problem.num_eliminated)
+    costs, prior = costs_by_block(problem, candidate)
+    if costs.sum() + prior <= enough or not problem.num_eliminated:
+        return candidate, float(costs.sum() + prior)
+    own = slice(problem.num_kept * problem.kept_size + problem.num_shared, None)
+    parts = np.ones(problem.num_eliminated)
     for part in _PARTS:
-        candidate[first:] = x[first:] + part * step[first:]
-        tried = block_costs(problem, candidate)
+        candidate[own] = x[own] + part * step[own]
+        tried, _ = costs_by_block(problem, candidate)
         parts = np.where(tried < costs, part, parts)
         costs = np.minimum(costs, tried)
-    candidate[first:] = x[first:] + (parts[:, None] * own).ravel()
-    return candidate
+    candidate[own] = x[own] + np.repeat(parts, problem.eliminated_size) * step[own]
+    return candidate, float(costs.sum() + prior)

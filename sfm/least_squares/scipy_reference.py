@@ -4,7 +4,8 @@ import numpy as np
 import scipy.optimize
 from scipy.sparse import block_array, csr_array, hstack
 
-from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status, robust_cost
+from sfm.least_squares.costs import robust_cost
+from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status
 
 
 def scipy_least_squares(
