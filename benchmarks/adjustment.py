@@ -154,7 +154,7 @@ def problem_file(problem, path: Path) -> None:
 # runs: each in a process of its own, told (problem, depth, cache); prints JSON
 
 
-def run_ours(problem, patience_s: float) -> list[tuple[float, float]]:
+def run_ours(problem, patience_s: float, solver=levenberg_marquardt) -> list[tuple[float, float]]:
     """(seconds, cost) after every iteration."""
     x = problem.start() if callable(problem.start) else problem.start
     costs = [(0.0, robust_cost(problem, x))]
@@ -162,48 +162,9 @@ def run_ours(problem, patience_s: float) -> list[tuple[float, float]]:
 
     def callback(iteration: int, cost: float) -> bool:
         costs.append((time.perf_counter() - begun, cost))
-        return False
+        return bool(patience_s) and costs[-1][0] > patience_s
 
-    levenberg_marquardt(problem, x, SolverOptions(200, 1e-11, callback=callback))
-    return costs
-
-
-class _Enough(Exception):
-    pass
-
-
-def run_scipy(problem, patience_s: float) -> list[tuple[float, float]]:
-    """(seconds, cost) whenever it asks for one, and no better so far."""
-    x = problem.start() if callable(problem.start) else problem.start
-    costs = [(0.0, robust_cost(problem, x))]
-    begun, evaluate = time.perf_counter(), type(problem).at
-
-    class Watched(type(problem)):
-        def at(self, x):
-            seconds = time.perf_counter() - begun
-            if seconds > patience_s:
-                raise _Enough
-            return evaluate(self, x)
-
-    watched = Watched.__new__(Watched)
-    watched.__dict__.update(problem.__dict__)
-    import scipy.optimize
-
-    least_squares = scipy.optimize.least_squares
-
-    def told(fun, *args, **others):
-        def watching(x):
-            r = fun(x)
-            costs.append((time.perf_counter() - begun, min(0.5 * float(r @ r), costs[-1][1])))
-            return r
-
-        return least_squares(watching, *args, **others)
-
-    scipy.optimize.least_squares = told
-    try:
-        scipy_least_squares(watched, x, SolverOptions(200, 1e-11))
-    except _Enough:
-        pass
+    solver(problem, x, SolverOptions(200, 1e-11, callback=callback))
     return costs
 
 
@@ -224,7 +185,7 @@ RUNS = {
     "sfm": run_ours,
     "Ceres, dense": partial(run_ceres, solver="dense"),
     "Ceres, sparse": partial(run_ceres, solver="sparse"),
-    "SciPy": run_scipy,
+    "SciPy": partial(run_ours, solver=scipy_least_squares),
 }
 
 

