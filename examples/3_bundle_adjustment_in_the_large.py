@@ -32,24 +32,22 @@ class Bal:
     def project(self, rows):  # arrays are (component, observation)
         R, lens = self.R[..., self.kept_index[rows]], self.cameras.T[3:, self.kept_index[rows]]
         turned = np.einsum("jin,jn->in", R, self.points[:, self.eliminated_index[rows]])
-        in_cam = turned + lens[:3]
-        p = -in_cam[:2] / in_cam[2]
-        return R, turned, in_cam[2], p, (p**2).sum(0), lens[3:]
+        *xy, z = turned + lens[:3]
+        r2 = ((p := -np.stack(xy) / z) ** 2).sum(0)
+        bent = 1 + r2 * (lens[4] + r2 * lens[5])
+        return lens[3] * bent * p - self.xy[:, rows], R, turned, z, p, r2, bent, lens[3:]
 
     def residuals(self, rows):
-        *_, p, r2, (f, k1, k2) = self.project(rows)
-        return f * (1 + r2 * (k1 + r2 * k2)) * p - self.xy[:, rows]
+        return self.project(rows)[0]
 
     def linearize(self, rows):
-        R, turned, z, p, r2, (f, k1, k2) = self.project(rows)
-        bent = 1 + r2 * (k1 + r2 * k2)
+        r, R, turned, z, p, r2, bent, (f, k1, k2) = self.project(rows)
         by_p = f * (2 * (k1 + 2 * r2 * k2) * p[:, None] * p + np.eye(2)[:, :, None] * bent)
         by_in_cam = np.concatenate([-by_p, -(by_p * p).sum(1, keepdims=True)], axis=1) / z
         across = np.cross(turned[None], by_in_cam, axisa=1, axisb=1, axisc=1)  # d(R X)/dw = -[R X]x J(w)
         by_turn = np.einsum("rin,jin->rjn", across, self.J[..., self.kept_index[rows]])
-        by_lens = np.stack([p * bent, f * p * r2, f * p * r2**2], axis=1)
-        kept, of_point = np.concatenate([by_turn, by_in_cam, by_lens], axis=1), np.einsum("rin,jin->rjn", by_in_cam, R)
-        return Linearization(f * bent * p - self.xy[:, rows], kept, of_point, np.zeros((2, 0, len(z))))
+        kept = np.concatenate([by_turn, by_in_cam, np.stack([p * bent, f * p * r2, f * p * r2**2], axis=1)], axis=1)
+        return Linearization(r, kept, np.einsum("rin,jin->rjn", by_in_cam, R), np.zeros((2, 0, len(z))))
 
     def prior(self):
         return np.zeros(0), csr_array((0, len(self.free)))

@@ -294,7 +294,7 @@ def test_the_caller_may_stop_it(rng, solver):
         seen.append((iteration, cost))
         return iteration == 3
 
-    x, report = solver(problem, _start(problem, rng, 0.3), SolverOptions(50, 1e-14, callback=stop))
+    x, report = solver(problem, _start(problem, rng, 0.3), SolverOptions(50, 1e-12, callback=stop))
     assert report.status is Status.STOPPED
     assert [i for i, _ in seen][-2:] == [2, 3]
     assert seen[-1][1] == report.cost == pytest.approx(robust_cost(problem, x))
