@@ -13,6 +13,7 @@ SHARED_DATA: rendered_dolly, tears_of_steel, bal; left out without it. Needs g++
 """
 
 import argparse
+import inspect
 import json
 import os
 import pickle
@@ -23,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -37,6 +40,7 @@ from sfm.geometry.rotation import rotation_from_rotvec, rotvec_from_rotation
 from sfm.least_squares import SolverOptions, levenberg_marquardt, robust_cost, scipy_least_squares
 from sfm.scene import DepthPriors, Reconstruction, Support, Tracks
 from sfm.synthetic import make_shot
+from sfm.threads import in_threads
 
 HERE = Path(__file__).parent
 SAME = 1e-6  # of the cost: as good as the best
@@ -191,9 +195,11 @@ RUNS = {
 
 def run(who: str, name: str, depth: bool, cache: Path, patience_s: float) -> None:
     """One run, as JSON."""
-    costs = RUNS[who](problem_of(name, depth, cache), patience_s)
+    problem = problem_of(name, depth, cache)
+    costs = RUNS[who](problem, patience_s)
     of = resource.RUSAGE_CHILDREN if who.startswith("Ceres") else resource.RUSAGE_SELF
-    print(json.dumps({"costs": costs, "memory_mb": resource.getrusage(of).ru_maxrss / 1024}))
+    memory = resource.getrusage(of).ru_maxrss / 1024
+    print(json.dumps({"costs": costs, "memory_mb": memory, "least_work": least_work(problem)}))
 
 
 def told_to_run(who: str, name: str, depth: bool, cache: Path, patience_s: float = 0.0) -> dict:
@@ -223,6 +229,7 @@ def measure(name: str, depth: bool, cache: Path, repeats: int) -> dict:
     runs["SciPy"].append(told_to_run("SciPy", name, depth, cache, patience))
     least = min([least, *(cost for one in runs["SciPy"] for _, cost in one["costs"])])
     row: dict = {"problem": name, "depth": depth, "least_cost": least, "patience_s": patience, "solvers": {}}
+    row["least_work"] = runs["sfm"][0]["least_work"]
     for who, of in runs.items():
         took = [reached(one["costs"], least * (1 + SAME)) for one in of]
         row["solvers"][who] = {
@@ -232,6 +239,55 @@ def measure(name: str, depth: bool, cache: Path, repeats: int) -> dict:
             "last": of[0]["costs"][-1] if of[0]["costs"] else None,
         }
     return row
+
+
+# the physical floor
+
+
+def machine_peaks() -> tuple[float, float]:
+    """Products a second that BLAS reaches with all cores, and bytes a second that memory gives to a sum of arrays."""
+    a, long = np.ones((1500, 1500)), np.ones(2**24)
+    out, seconds = np.empty_like(long), lambda work: min(timeit.repeat(work, number=1, repeat=5))
+    halves = [slice(0, len(long) // 2), slice(len(long) // 2, None)]
+    add = lambda half: np.add(long[half], 1.0, out=out[half])  # noqa: E731
+    return len(a) ** 3 / seconds(lambda: a @ a), 24 * len(long) / seconds(lambda: in_threads(add, halves))
+
+
+def least_work(problem) -> tuple[float, float]:
+    """Products and bytes of one iteration that no method which eliminates points can do without.
+
+    Of n observations of r rows: residual and derivatives by camera point (40), their chains to the r (k + e)
+    derivatives (3 each), the products of these (k (k + 1) / 2, k e, e (e + 1) / 2 and k + e, r each), W L^-T
+    (k e^2 / 2), the residual again for the cost (20); of every pair of observations of a point k^2 e; of a band of
+    width b over m parameters m b^2 / 2. Bytes: each observation's measurement, indices and weights (64) read twice,
+    its W written and read twice.
+    """
+    n, k, e = len(problem.kept_index), problem.kept_size, problem.eliminated_size
+    r = problem.losses[-1][0].stop
+    seen = np.bincount(problem.eliminated_index)
+    first = np.minimum.reduceat(problem.kept_index, np.cumsum(seen) - seen)
+    last = np.maximum.reduceat(problem.kept_index, np.cumsum(seen) - seen)
+    width, m = (int((last - first).max()) + 1) * k, problem.num_kept * k
+    each = 60 + r * (3 * (k + e) + k * (k + 1) / 2 + k * e + e * (e + 1) / 2 + k + e) + k * e * e / 2
+    factor = min(m * width**2 / 2, m**3 / 6)
+    return n * each + float((seen * (seen + 1) / 2).sum()) * k * k * e + factor, n * 8.0 * (2 * 8 + 3 * k * e)
+
+
+def floors(rows: list[dict]) -> list[str]:
+    """How far an iteration of ours is from what this machine could do."""
+    by_products, by_bytes = machine_peaks()
+    told = f"This machine: {by_products / 1e9:.0f} 10^9 products and {by_bytes / 1e9:.0f} GB a second."
+    heads = ("problem", "depth", "10^6 products", "MB", "floor, ms", "an iteration of sfm, ms", "times the floor")
+    lines = [told, "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        (products, moved), ours = row["least_work"], row["solvers"]["sfm"]
+        least, by = max((1e3 * products / by_products, "products"), (1e3 * moved / by_bytes, "bytes"))
+        took = 1e3 * ours["seconds"] / max(ours["iterations"], 1)
+        lines.append(
+            f"| {row['problem']} | {'yes' if row['depth'] else 'no'} | {products / 1e6:.0f} | {moved / 1e6:.0f}"
+            f" | {least:.1f} ({by}) | {took:.0f} | {took / least:.1f} |"
+        )
+    return lines
 
 
 # what is written
@@ -283,12 +339,18 @@ def write(rows: list[dict], words: str) -> None:
     told = (__doc__ or "").split("\n\n", 2)[2].strip()
     lines = ["# Adjustment beside its peers", "", told, ""]
     lines += [f"`python benchmarks/adjustment.py {words}` on {machine}.", "", *table(rows), "", *growth(rows), ""]
+    lines += ["## The floor of an iteration", "", *_prose(least_work), "", *floors(rows), ""]
     out = Path(__file__).with_suffix("")
     out.with_suffix(".md").write_text("\n".join(lines))
     text = json.dumps({"machine": machine, "rows": rows}, indent=1).replace("Infinity", "null").replace("NaN", "null")
     out.with_suffix(".json").write_text(text + "\n")
     if any(row["problem"] in SCALING for row in rows):
         _draw(rows, out.with_suffix(".png"))
+
+
+def _prose(function: Callable) -> list[str]:
+    """What its docstring says."""
+    return inspect.cleandoc(function.__doc__ or "").splitlines()
 
 
 def _draw(rows: list[dict], path: Path) -> None:
