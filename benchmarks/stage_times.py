@@ -3,8 +3,10 @@
 usage: python benchmarks/stage_times.py SHARED_DATA [--only NAME ...]
 
 The push-in of SHARED_DATA, enlarged, played forth and back until it is as long as asked for, its depth maps given: what
-the network would take is not in it. Each run is a process of its own, as `sfm reconstruct --quiet` would be one; memory
-is the most it held. Writes stage_times.md and .json beside this file, row by row.
+the network would take is not in it. How the solve alone grows with frames is seen on synthetic handheld tracks of 60
+frames each, 32 new ones a frame, with a prior 10 % off and 3 % outliers. Each run is a process of its own, as
+`sfm reconstruct --quiet` would be one; memory is the most it held. Writes stage_times.md and .json beside this file,
+row by row.
 """
 
 import argparse
@@ -17,9 +19,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from sfm.pipeline import SolveReport
+    from sfm.scene import Reconstruction
 
 # width, height, frames, tracks asked for
 RUNS = {
@@ -31,6 +38,8 @@ RUNS = {
     "540p, 3000 tracks": (960, 540, 72, 3000),
     "540p, 6000 tracks": (960, 540, 72, 6000),
 }
+TRACKS_ALONE = {f"tracks alone, {frames} frames": frames for frames in (250, 500, 1000)}
+NEW_TRACKS = 32  # a frame, of the synthetic ones
 # as `reconstruct` tells them; the kind of shot is decided while adjusting
 STAGES = ("import", "tracking", "depth", "initializing", "mapping", "adjusting", "writing")
 
@@ -73,6 +82,34 @@ def run(folder: Path, focal_px: float, tracks: int) -> None:
     now[:] = ["writing", time.perf_counter()]
     write_result(folder / "out", scene, report, video, {})
     seconds["writing"] = time.perf_counter() - now[1]
+    _say(seconds, report, scene)
+
+
+def run_tracks(frames: int) -> None:
+    """One solve of synthetic tracks, told as `run` tells."""
+    begun = time.perf_counter()
+    from sfm.pipeline import reconstruct_tracks
+    from sfm.synthetic import make_shot
+
+    rng = np.random.default_rng(0)
+    shot = make_shot(
+        "handheld", rng=rng, num_frames=frames, num_tracks=NEW_TRACKS * frames, track_length=60, noise_px=0.3,
+        depth_error=0.1, outlier_ratio=0.03,
+    )  # fmt: skip
+    seconds, now = dict.fromkeys(STAGES, 0.0), ["import", begun]
+
+    def tell(stage: str, part: float, text: str) -> None:
+        moment = time.perf_counter()
+        seconds[now[0]] += moment - now[1]
+        now[:] = [stage, moment]
+
+    tell("initializing", 0.0, "")
+    scene, report = reconstruct_tracks(shot.tracks, shot.priors, shot.camera, progress=tell)
+    seconds["import"] = 0.0  # and the making of the tracks
+    _say(seconds, report, scene)
+
+
+def _say(seconds: dict[str, float], report: "SolveReport", scene: "Reconstruction") -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "memory_mb": memory, "verdict": report.verdict.value,
                       "observations": len(scene.tracks)}))  # fmt: skip
@@ -80,6 +117,10 @@ def run(folder: Path, focal_px: float, tracks: int) -> None:
 
 def measure(shared: Path, name: str) -> dict:
     """A run in a process of its own."""
+    if name in TRACKS_ALONE:
+        words = [sys.executable, __file__, str(shared), "--run-tracks", f"{TRACKS_ALONE[name]}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        return {"frames": TRACKS_ALONE[name], "tracks": 60 * NEW_TRACKS, **json.loads(done.stdout.splitlines()[-1])}
     width, height, frames, tracks = RUNS[name]
     with tempfile.TemporaryDirectory() as place:
         clip(shared, Path(place), (width, height), frames)
@@ -108,17 +149,21 @@ def main() -> None:
     """All runs, or those asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("shared", type=Path, help="SHARED_DATA, the folder of the clips")
-    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--only", nargs="+", choices=[*RUNS, *TRACKS_ALONE], default=[*RUNS, *TRACKS_ALONE])
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--run-tracks", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.run:
         run(Path(asked.run[0]), float(asked.run[1]), int(asked.run[2]))
+        return
+    if asked.run_tracks:
+        run_tracks(asked.run_tracks)
         return
     out = Path(__file__).with_suffix("")
     known = json.loads(out.with_suffix(".json").read_text())["rows"] if out.with_suffix(".json").exists() else {}
     for name in asked.only:
         known[name] = measure(asked.shared, name)
-        rows = {name: known[name] for name in RUNS if name in known}
+        rows = {name: known[name] for name in (*RUNS, *TRACKS_ALONE) if name in known}
         print(table(rows)[2 + list(rows).index(name)], flush=True)
         machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
         told = (__doc__ or "").split("\n\n", 2)[2].strip()
