@@ -171,7 +171,7 @@ def run_ours(problem, patience_s: float, solver=levenberg_marquardt) -> list[tup
         costs.append((time.perf_counter() - begun, cost))
         return bool(patience_s) and costs[-1][0] > patience_s
 
-    solver(problem, x, SolverOptions(200, 1e-11, callback=callback))
+    solver(problem, x, SolverOptions(200, 1e-9, callback=callback))
     return costs
 
 

@@ -459,7 +459,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shared", type=Path, nargs="?", help="SHARED_DATA, the folder of the clips")
     parser.add_argument("--seeds", type=int, default=20, help="of each synthetic row")
-    parser.add_argument("--shots", type=int, default=472, help="of the calibration")
+    parser.add_argument("--shots", type=int, default=720, help="of the calibration")
     parser.add_argument("--only", nargs="+", help="some rows", choices=[*CLIPS, *SYNTHETIC, "calibration"])
     asked = parser.parse_args()
     runs = {name: lambda run=run: run(asked.shared) for name, run in CLIPS.items() if asked.shared}

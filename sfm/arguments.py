@@ -1,7 +1,7 @@
 """What the arguments of the command line mean: which lens, which options, whose tracks. All of it is checked here."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -104,6 +104,12 @@ def lens(shot: Shot, words: LensWords) -> Camera | None:
             f"expected {MIN_FOV_DEG:g} to {MAX_FOV_DEG:g}"
         )
     return found if words.distortion is None else _distorted(found, words.distortion)
+
+
+def told_sensor_mm(shot: Shot, options: Mapping[str, Any]) -> float | None:
+    """Width of the sensor that a solve was told of, as its options are kept; None where it was not."""
+    words = LensWords(sensor_mm=options.get("sensor_mm"), sensor=options.get("sensor"))
+    return _shown_sensor_mm(shot, words) or None
 
 
 def _shown_sensor_mm(shot: Shot, words: LensWords) -> float:

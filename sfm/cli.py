@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from sfm.errors import SfmError, UsageError
+
+if TYPE_CHECKING:
+    from sfm.export import FilmOptions
+    from sfm.video import Shot
 
 app = typer.Typer(
     add_completion=False,
@@ -50,12 +54,11 @@ class MapFormat(StrEnum):
     exr = "exr"
 
 
-class Format(StrEnum):
-    """What `export` writes."""
+class Unit(StrEnum):
+    """What lengths are written in."""
 
-    colmap = "colmap"
-    ply = "ply"
-    tum = "tum"
+    m = "m"
+    cm = "cm"
 
 
 class ColorBy(StrEnum):
@@ -380,15 +383,56 @@ def evaluate(
 @app.command()
 def export(
     result: Result,
-    formats: Annotated[list[Format], typer.Option("--format", help="What to write; may be given more than once.")],
+    formats: Annotated[list[str], typer.Option(
+        "--format", metavar="NAME,...", help="usd nk chan blender csv colmap ply tum nerfstudio, or vfx: the usual.",
+    )],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: OUT.")] = None,
-) -> None:
+    sensor_mm: Annotated[float | None, typer.Option(
+        metavar="MM", help="Width of the film back. Default: as the solve was told, else 36 mm, said to be assumed.",
+    )] = None,
+    unit: Annotated[Unit, typer.Option(help="Lengths in the files; a unit of the solve is a metre.")] = Unit.m,
+) -> None:  # fmt: skip
     """Write a result for another program."""
     from sfm import export as exporters
     from sfm.results import load_model
 
-    written = exporters.export(*load_model(result), output or result, [name.value for name in formats])
-    for place in written.values():
+    scene, shot = load_model(result)
+    film = _film(result, shot, sensor_mm, unit)
+    for place in exporters.export(scene, shot, output or result, _names(formats), film).values():
+        print(place)
+
+
+def _names(formats: list[str]) -> list[str]:
+    return [name.strip() for names in formats for name in names.split(",") if name.strip()]
+
+
+def _film(result: Path, shot: "Shot", sensor_mm: float | None, unit: Unit) -> "FilmOptions":
+    """What the solve was told of the film back, unless it is told now."""
+    from sfm.arguments import told_sensor_mm
+    from sfm.export import FilmOptions
+    from sfm.results import options_of
+
+    return FilmOptions(told_sensor_mm(shot, options_of(result)) if sensor_mm is None else sensor_mm, unit.value)
+
+
+@app.command()
+def undistort(
+    result: Result,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to.")],
+    formats: Annotated[list[str], typer.Option(
+        "--format", metavar="NAME,...", help="The solve on the undistorted plate, as for export.",
+    )] = ["vfx"],  # noqa: B006
+    sensor_mm: Annotated[float | None, typer.Option(metavar="MM", help="As for export, of the plate before.")] = None,
+    unit: Annotated[Unit, typer.Option(help="As for export.")] = Unit.m,
+) -> None:  # fmt: skip
+    """Write undistorted plates, STMaps there and back, and the camera that goes with them."""
+    from sfm.results import load_result
+    from sfm.undistortion import write_undistorted
+    from sfm.video import reopen
+
+    scene, shot, _ = load_result(result)
+    film = _film(result, shot, sensor_mm, unit)
+    for place in write_undistorted(output, scene, reopen(shot), _names(formats), film).values():
         print(place)
 
 

@@ -128,6 +128,11 @@ def load_model(folder: str | Path) -> tuple[Reconstruction, Shot]:
     return reconstruction, Shot(folder.name, numbers, names, camera.width, camera.height, DEFAULT_FPS, str(folder))
 
 
+def options_of(folder: str | Path) -> dict[str, Any]:
+    """What the solve in a folder was asked for; empty of a COLMAP model."""
+    return load_result(folder)[2].get("options", {}) if (Path(folder) / SOLVE).is_file() else {}
+
+
 def describe(
     reconstruction: Reconstruction, report: SolveReport, video: Video, options: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -184,6 +189,7 @@ def _check_replaceable(folder: Path, force: bool) -> None:
         raise UsageError(f"{folder}: holds a result already; --force replaces it")
     try:
         written = set(json.loads((folder / SOLVE).read_text(encoding="utf-8"))["files"])
+        written |= {Path(place).parts[0] for place in PLACES.values()}  # exported since
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder / SOLVE}: not written by sfm; choose another output folder") from error
     if foreign := sorted(there - written):

@@ -187,6 +187,11 @@ def open_video(path: str | Path, options: VideoOptions = VideoOptions()) -> Vide
     return _video(open_footage(Path(path)), options)
 
 
+def reopen(shot: Shot) -> Video:
+    """The frames of a shot that was solved before. Raises `InputError` where they are gone."""
+    return open_video(shot.source, VideoOptions(frame_ranges(shot.frame_numbers).replace(" ", ""), fps=shot.fps))
+
+
 def to_gray(rgb: np.ndarray) -> np.ndarray:
     """Luma (height, width) uint8 of an RGB picture (height, width, 3) uint8."""
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)

@@ -51,6 +51,7 @@ ORDER = [
     "synthetic",
     "export",
     "view",
+    "undistortion",
     "results",
     "doctor",
     "sensors",

@@ -138,12 +138,21 @@ def test_evaluate_a_result_and_its_colmap_model(solved, plate, sfm):
 
 
 def test_export_elsewhere(solved, sfm, tmp_path):
-    code, said, _ = sfm("export", solved[0], "--format", "ply", "--format", "tum", "-o", tmp_path)
+    code, said, _ = sfm("export", solved[0], "--format", "ply,tum", "-o", tmp_path)
     assert code == 0 and said.split() == [str(tmp_path / "points.ply"), str(tmp_path / "trajectory.tum")]
     assert sorted(os.listdir(tmp_path)) == ["points.ply", "trajectory.tum"]
     assert (tmp_path / "trajectory.tum").read_text() == (solved[0] / "trajectory.tum").read_text()
     refused(sfm("export", solved[0], "--format", "fbx", "-o", tmp_path / "x"), 2, "fbx", tmp_path / "x")
+    refused(sfm("export", solved[0], "--format", "csv", "--sensor-mm", "-1", "-o", tmp_path / "x"), 2, "--sensor-mm")
     refused(sfm("export", tmp_path, "--format", "ply"), 3, "no result")
+
+
+def test_export_for_film(solved, sfm, tmp_path):
+    code, said, _ = sfm(
+        "export", solved[0], "--format", "vfx", "--format", "ply", "-o", tmp_path, "--sensor-mm", "24.89"
+    )
+    assert code == 0 and {Path(line).name for line in said.split()} >= {"shot.usd", "shot.nk", "camera.chan"}
+    assert "film back 24.89 x" in (tmp_path / "camera.chan").read_text()
 
 
 def test_view_hands_over_to_the_viewer(solved, sfm, tmp_path, monkeypatch):

@@ -10,7 +10,18 @@ from solved import solve
 
 from sfm.bridging import bridge
 from sfm.errors import InputError, UsageError
-from sfm.export import FORMATS, PLACES, export, read_colmap, write_colmap, write_ply, write_tum
+from sfm.export import (
+    ALWAYS,
+    FILM_FORMATS,
+    FORMATS,
+    PLACES,
+    SETS,
+    export,
+    read_colmap,
+    write_colmap,
+    write_ply,
+    write_tum,
+)
 from sfm.files import replacing
 from sfm.geometry import Camera
 from sfm.synthetic import make_shot
@@ -237,16 +248,23 @@ def test_cameras_nobody_sees_a_point_with_count_as_found(rng, tmp_path):
 def test_export_puts_every_format_in_its_place(rng, tmp_path):
     reconstruction, shot = perturbed(rng)
     written = export(reconstruction, shot, tmp_path / "out")
-    assert set(written) == set(FORMATS) == set(PLACES)
+    assert set(written) == set(ALWAYS)
     found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     model = {f"sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")}
     sigma = {f"sparse/0/{name}_sigma.txt" for name in ("images", "points3D")}
     assert found == {"points.ply", "trajectory.tum", *model, *sigma}
 
 
+def test_every_format_has_a_place_and_sets_are_of_formats(rng, tmp_path):
+    assert {*FORMATS, *FILM_FORMATS} == set(PLACES) and len({*PLACES.values()}) == len(PLACES)
+    assert {name for names in SETS.values() for name in names} <= set(PLACES)
+    written = export(*perturbed(rng), tmp_path, ["csv", "vfx"])
+    assert set(written) == set(SETS["vfx"]) and all(path.exists() for path in written.values())
+
+
 def test_export_of_an_unknown_format_writes_nothing(rng, tmp_path):
     reconstruction, shot = perturbed(rng)
-    with pytest.raises(UsageError, match="'fbx': not one of colmap, ply, tum"):
+    with pytest.raises(UsageError, match="--format fbx: not one of colmap, ply, tum"):
         export(reconstruction, shot, tmp_path / "out", ["ply", "fbx"])
     assert not (tmp_path / "out").exists()
 

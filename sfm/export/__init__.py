@@ -1,38 +1,78 @@
 """Files for other programs: one module per format, each writing what its reader expects.
 
-`export` puts every format in its usual place below one folder; `FORMATS` names them, `PLACES` says where they go.
+`export` puts every format in its usual place below one folder: `FORMATS` are the plain ones, `FILM_FORMATS` those that
+count in film backs and lengths, `PLACES` says where they go.
 """
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sfm.errors import UsageError
+from sfm.export.blender import write_blender
 from sfm.export.colmap import write_colmap
 from sfm.export.colmap_reader import read_colmap
+from sfm.export.film_camera import FilmCamera, FilmOptions
+from sfm.export.nerfstudio import write_nerfstudio
+from sfm.export.nuke import write_chan, write_nk
 from sfm.export.ply import write_ply
+from sfm.export.table import write_csv
 from sfm.export.tum import write_tum
+from sfm.export.usd import write_usd
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
-__all__ = ["FORMATS", "PLACES", "export", "read_colmap", "write_colmap", "write_ply", "write_tum"]
+__all__ = [
+    "ALWAYS",
+    "FILM_FORMATS",
+    "FORMATS",
+    "PLACES",
+    "SETS",
+    "FilmCamera",
+    "FilmOptions",
+    "export",
+    "read_colmap",
+    "write_blender",
+    "write_chan",
+    "write_colmap",
+    "write_csv",
+    "write_nerfstudio",
+    "write_nk",
+    "write_ply",
+    "write_tum",
+    "write_usd",
+]
 
-FORMATS: dict[str, Callable] = {"colmap": write_colmap, "ply": write_ply, "tum": write_tum}
-PLACES = {"colmap": "sparse/0", "ply": "points.ply", "tum": "trajectory.tum"}
+FORMATS: dict[str, Callable] = {
+    "colmap": write_colmap, "ply": write_ply, "tum": write_tum, "nerfstudio": write_nerfstudio,
+}  # fmt: skip
+FILM_FORMATS: dict[str, Callable] = {
+    "usd": write_usd, "nk": write_nk, "chan": write_chan, "blender": write_blender, "csv": write_csv,
+}  # fmt: skip
+PLACES = {
+    "colmap": "sparse/0", "ply": "points.ply", "tum": "trajectory.tum", "nerfstudio": "transforms.json",
+    "usd": "shot.usd", "nk": "shot.nk", "chan": "camera.chan", "blender": "blender_shot.py", "csv": "camera.csv",
+}  # fmt: skip
+ALWAYS = ("colmap", "ply", "tum")  # what every result holds
+SETS = {"vfx": ("usd", "nk", "chan", "blender", "csv", "colmap", "ply")}
 
 
 def export(
-    reconstruction: Reconstruction, shot: Shot, folder: str | Path, formats: Iterable[str] = tuple(FORMATS)
-) -> dict[str, Path]:
-    """Write the named formats below `folder`: `sparse/0`, `points.ply`, `trajectory.tum`. Returns where each one went.
+    reconstruction: Reconstruction, shot: Shot, folder: str | Path, formats: Iterable[str] = ALWAYS,
+    film: FilmOptions = FilmOptions(),
+) -> dict[str, Path]:  # fmt: skip
+    """Write the named formats, or sets of them, below `folder`, each at its place. Returns where each one went.
 
-    Raises `UsageError` for a format that is none, before anything is written; `InputError` when a place is unwritable.
+    film: what the formats that need it are told of film back and unit. Raises `UsageError` for a format that is none,
+    before anything is written; `InputError` when a place is unwritable.
     """
-    formats = list(formats)
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise UsageError(f"format {unknown[0]!r}: not one of {', '.join(FORMATS)}")
+    names = list(dict.fromkeys(one for name in formats for one in SETS.get(name, (name,))))
+    if unknown := [name for name in names if name not in PLACES]:
+        raise UsageError(f"--format {unknown[0]}: not one of {', '.join((*PLACES, *SETS))}")
     written = {}
-    for name in formats:
+    for name in names:
         written[name] = Path(folder) / PLACES[name]
-        FORMATS[name](reconstruction, shot, written[name])
+        if name in FORMATS:
+            FORMATS[name](reconstruction, shot, written[name])
+        else:
+            FILM_FORMATS[name](reconstruction, shot, written[name], film)
     return written

@@ -1,12 +1,13 @@
-"""The whole pipeline beside COLMAP's, on every shot there is: seconds, memory and the six measures.
+"""The whole pipeline beside its peers', on every shot there is: seconds, memory and the six measures.
 
-usage: python benchmarks/against_colmap.py SHARED_DATA [--only SHOT ...] [--patience 900]
+usage: python benchmarks/against_peers.py SHARED_DATA [--blender PYTHON] [--only SHOT ...] [--patience 900]
 
-`sfm reconstruct --quiet` and COLMAP's incremental, tuned and global mapper (SHARED_DATA/../peer_colmap.py, needs
-pycolmap) each from the same frames, in a process of their own, with the lens told and without. Depth: the maps that a
-rendered shot comes with, of the others a small network. Seconds are of one run of the whole command; memory is the most
-its process held. "fails" is a solve of less than half the frames; of a clip without truth there is coverage alone.
-Writes against_colmap.md and .json beside this file, row by row.
+`sfm reconstruct --quiet`, COLMAP's incremental, tuned and global mapper (SHARED_DATA/../peer_colmap.py, needs pycolmap)
+and, where PYTHON has the module `bpy`, Blender's tracker (libmv_peer.py): each from the same frames, in a process of
+its own, with the lens told and without. Depth: the maps that a rendered shot comes with, of the others a small network.
+Seconds are of one run of the whole command; memory is the most its process held. "fails" is a solve of less than half
+the frames, or none within the patience; of a clip without truth there is coverage alone. Writes against_peers.md and
+.json beside this file, shot by shot.
 """
 
 import argparse
@@ -38,6 +39,7 @@ SAMPLE = HERE.parent / "data" / "sample_shot"
 MEASURES = ("ate_pct", "rpe_rot_deg", "rpe_dir_deg", "auc10", "focal_err_pct", "slide_px", "path_over_depth")
 COMPARED = ("ate_pct", "rpe_rot_deg", "slide_px")
 COLMAP = ("COLMAP incremental", "COLMAP tuned", "COLMAP global")
+BLENDER = "Blender's tracker"
 LEAST_COVERAGE = 50  # per cent of the frames
 NETWORK = Path("depth_network") / "optimized_pydnet++.tflite"
 
@@ -100,14 +102,19 @@ SHOTS: dict[str, Callable[[Path], Shot]] = {
 }
 
 
-def commands(shared: Path, shot: Shot, frames: Path, out: Path, lens_known: bool) -> dict[str, tuple[list, Path]]:
-    """What to run, and where its model will be."""
+def commands(asked: argparse.Namespace, shot: Shot, frames: Path, out: Path, lens_known: bool):
+    """What to run, and where its model will be, by method."""
     lens = [f"{value!r}" for value in shot.lens or ()] if lens_known else []
     ours = ["sfm", "reconstruct", frames, "--depth", shot.depth, "--no-cache", "--quiet", "-o", out / "sfm"]
     runs = {"sfm": ([*ours, "--camera", ",".join(lens)] if lens else ours, out / "sfm")}
     for name in COLMAP:
-        peer = shared.resolve().parent / "peer_colmap.py"
+        peer = asked.shared.resolve().parent / "peer_colmap.py"
         runs[name] = ([sys.executable, peer, frames, out / name, name.split()[1], *lens], out / name / "best")
+    if asked.blender:
+        runs[BLENDER] = (
+            [asked.blender, HERE / "libmv_peer.py", frames, out / "blender", *lens],
+            out / "blender" / "best",
+        )
     return runs
 
 
@@ -140,9 +147,9 @@ def as_images(shot: Shot, folder: Path) -> Path:
     return folder
 
 
-def compare(shared: Path, name: str, patience_s: float) -> list[dict[str, Any]]:
+def compare(asked: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     """All methods on one shot, with the lens told, where it is known, and without."""
-    shot, rows = SHOTS[name](shared), []
+    shot, rows = SHOTS[name](asked.shared), []
     with tempfile.TemporaryDirectory() as place:
         (images := Path(place) / "frames").mkdir()
         frames = as_images(shot, images)
@@ -150,8 +157,8 @@ def compare(shared: Path, name: str, patience_s: float) -> list[dict[str, Any]]:
         for lens_known in (True, False) if shot.lens else (False,):
             out = Path(place) / f"{lens_known}"
             out.mkdir()
-            for method, (command, model) in commands(shared, shot, frames, out, lens_known).items():
-                row = measure(command, model, shot.truth, patience_s)
+            for method, (command, model) in commands(asked, shot, frames, out, lens_known).items():
+                row = measure(command, model, shot.truth, asked.patience)
                 row["coverage"] = 100 * row.pop("frames", 0) / count
                 rows.append({"shot": name, "lens_known": lens_known, "method": method, **row})
                 print(_line(rows[-1], rows), flush=True)
@@ -185,7 +192,7 @@ def improvement(rows: list[dict]) -> list[str]:
         peers = [row for row in rows if _same(row, ours) and row["method"] != "sfm"]
         able = [row for row in peers if not _fails(row)]
         tuned = [row for row in able if row["method"] == "COLMAP tuned"]
-        for name, among in (("COLMAP tuned", tuned), ("the best of COLMAP's three", able)):
+        for name, among in (("COLMAP tuned", tuned), ("the best of them", able)):
             cells = [ours["shot"], "known" if ours["lens_known"] else "unknown", name]
             for key in COMPARED:
                 theirs = [row[key] for row in among if row.get(key) is not None]
@@ -194,7 +201,7 @@ def improvement(rows: list[dict]) -> list[str]:
                     if theirs and key in ours and ours[key] is not None
                     else ""
                 )
-                cells.append(told if among else "it fails")
+                cells.append(told if among else "fails")
             lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -204,8 +211,8 @@ def write(rows: list[dict]) -> None:
     packages = ", ".join(f"{package} {version(package)}" for package in ("pycolmap", "numpy", "opencv-python"))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
     heads = ("shot", "lens", "method", "seconds", "of sfm's", "GB", "coverage, %", *MEASURES)
-    lines = ["# The whole pipeline beside COLMAP's", "", (__doc__ or "").split("\n\n", 2)[2].strip(), ""]
-    lines += [f"`python benchmarks/against_colmap.py SHARED_DATA` on {machine}.", ""]
+    lines = ["# The whole pipeline beside its peers'", "", (__doc__ or "").split("\n\n", 2)[2].strip(), ""]
+    lines += [f"`python benchmarks/against_peers.py SHARED_DATA --blender PYTHON` on {machine}.", ""]
     lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|", *(_line(row, rows) for row in rows), ""]
     lines += [
         "## What is left of the error",
@@ -224,13 +231,14 @@ def main() -> None:
     """All shots, or those asked for; the others stay as they were."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("shared", type=Path, help="SHARED_DATA, the folder of the clips")
+    parser.add_argument("--blender", type=Path, help="a Python that has bpy")
     parser.add_argument("--only", nargs="+", choices=SHOTS, default=list(SHOTS))
     parser.add_argument("--patience", type=float, default=900, help="seconds after which a run is stopped")
     asked = parser.parse_args()
     known = Path(__file__).with_suffix(".json")
     rows = json.loads(known.read_text())["rows"] if known.exists() else []
     for name in asked.only:
-        fresh = compare(asked.shared, name, asked.patience)
+        fresh = compare(asked, name)
         rows = [row for row in rows if row["shot"] != name] + fresh
         rows.sort(key=lambda row: list(SHOTS).index(row["shot"]))
         write(rows)

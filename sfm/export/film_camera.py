@@ -1,0 +1,153 @@
+"""A solve as film programs count it: millimetres of a film back, a world with y up, a camera that looks along its -z.
+
+Such cameras are ideal pinholes and go with the undistorted plate. The film back's width is told, or assumed and said to
+be; its height follows from the plate and its pixel aspect.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from sfm.errors import UsageError
+from sfm.geometry.transform import Rigid3
+from sfm.scene import Reconstruction
+from sfm.video import Shot
+
+FULL_FRAME_MM = 36.0
+METERS = {"m": 1.0, "cm": 0.01}
+_FLIP = np.array([1.0, -1.0, -1.0])  # y down, z forward to y up, z backward; its own inverse
+
+Unit = Literal["m", "cm"]
+
+
+@dataclass(frozen=True, slots=True)
+class FilmOptions:
+    """What a solve does not know."""
+
+    sensor_mm: float | None = None  # width of the film back; None: 36 mm, and files say that it is assumed
+    unit: Unit = "m"  # lengths are written in; a unit of the solve counts as a metre
+
+    def __post_init__(self):
+        if self.sensor_mm is not None and not 0 < self.sensor_mm < 1000:
+            raise UsageError(f"--sensor-mm {self.sensor_mm:g}: the width of a film back in mm, more than 0")
+        if self.unit not in METERS:
+            raise UsageError(f"--unit {self.unit}: not one of {', '.join(METERS)}")
+
+
+@dataclass(frozen=True)
+class FilmCamera:
+    """The camera and the points of a solve; n frames that have a camera, m tracks that have a point.
+
+    frame_numbers (n,) of the plate; missing: plate numbers without a camera, which get no key; world_from_cams (n,);
+    focal_px, principal_point (n, 2) px of the undistorted plate; distorted: the plate is not that; tracks (m,) that the
+    points (m, 3) belong to, colors (m, 3) uint8.
+
+    Lengths but millimetres are in `options.unit`.
+    """
+
+    shot: Shot
+    options: FilmOptions
+    frame_numbers: np.ndarray
+    missing: np.ndarray
+    world_from_cams: Rigid3
+    focal_px: np.ndarray
+    principal_point: np.ndarray
+    distorted: bool
+    tracks: np.ndarray
+    points: np.ndarray
+    colors: np.ndarray
+
+    @classmethod
+    def of(cls, reconstruction: Reconstruction, shot: Shot, options: FilmOptions = FilmOptions()) -> "FilmCamera":
+        """Of a solve, in its own world, turned so that y is up."""
+        frames, tracks = np.flatnonzero(reconstruction.has_camera), np.flatnonzero(reconstruction.has_point)
+        numbers, scale = np.asarray(shot.frame_numbers), 1 / METERS[options.unit]
+        cams = reconstruction.cams_from_world[frames].inverse()
+        rotation = _FLIP[:, None] * cams.rotation * _FLIP
+        camera = reconstruction.camera
+        return cls(
+            shot, options, numbers[frames], numbers[~reconstruction.has_camera],
+            Rigid3(rotation, scale * _FLIP * cams.translation),
+            np.broadcast_to(camera.focal_length, (len(numbers), 2))[frames],
+            np.broadcast_to(camera.principal_point, (len(numbers), 2))[frames],
+            bool(camera.distortion.any()), tracks, scale * _FLIP * reconstruction.points[tracks],
+            reconstruction.tracks.colors[tracks],
+        )  # fmt: skip
+
+    @property
+    def size(self) -> np.ndarray:
+        """Width and height of the plate, px."""
+        return np.array([self.shot.width, self.shot.height])
+
+    @property
+    def plate(self) -> str:
+        """The movie, or the image sequence with a # for every digit of the frame number."""
+        if self.shot.is_movie:
+            return Path(self.shot.source).absolute().as_posix()
+        name = re.sub(r"\d+(?=\.\w+$)", lambda digits: "#" * len(digits[0]), self.shot.frame_names[0])
+        return (Path(self.shot.source).absolute().parent / name).as_posix()
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Width over height of what a stored pixel shows."""
+        return float(self.focal_px[0, 1] / self.focal_px[0, 0])
+
+    @cached_property
+    def aperture_mm(self) -> np.ndarray:
+        """Width and height of the film back."""
+        width = self.options.sensor_mm or FULL_FRAME_MM
+        return np.array([width, width * self.shot.height / self.shot.width / self.pixel_aspect])
+
+    @cached_property
+    def focal_mm(self) -> np.ndarray:
+        """Focal lengths (n,)."""
+        return self.focal_px[:, 0] * self.aperture_mm[0] / self.shot.width
+
+    @cached_property
+    def window_offset(self) -> np.ndarray:
+        """How far right of and above the principal point the plate's middle lies, over width and height, (n, 2)."""
+        return np.array([1, -1]) * (0.5 - self.principal_point / self.size)
+
+    @property
+    def matrices(self) -> np.ndarray:
+        """World from camera (n, 4, 4), columns to be multiplied."""
+        return np.concatenate(
+            [self.world_from_cams.as_matrix(), np.tile([[[0.0, 0, 0, 1]]], (len(self.focal_px), 1, 1))], 1
+        )
+
+    @property
+    def vertical_fov_deg(self) -> np.ndarray:
+        """Vertical field of view (n,)."""
+        return np.degrees(2 * np.arctan(0.5 * self.shot.height / self.focal_px[:, 1]))
+
+    @property
+    def euler_zxy_deg(self) -> np.ndarray:
+        """Rotations about x, y, z (n, 3) that Nuke and Maya call ZXY, R = Ry Rx Rz, without jumps of a full turn."""
+        y, x, z = Rotation.from_matrix(self.world_from_cams.rotation).as_euler("YXZ").T
+        return np.degrees(np.unwrap(np.column_stack([x, y, z]), axis=0))
+
+    @property
+    def point_width(self) -> float:
+        """Of a point as it is drawn: a two hundredth of how far the scene is."""
+        if not len(self.points):
+            return 0.0
+        away = np.linalg.norm(self.points - self.world_from_cams.translation[0], axis=1)
+        return float(np.median(away)) / 200
+
+    def comments(self) -> list[str]:
+        """What a reader of a file should know, a line each."""
+        width, height = self.aperture_mm
+        told = "" if self.options.sensor_mm else " (assumed: give --sensor-mm to change it)"
+        lines = [f"film back {width:.6g} x {height:.6g} mm{told}", f"lengths in {self.options.unit}"]
+        if self.distorted:
+            lines.append(
+                "an ideal pinhole: goes with the plate undistorted at its own size; sfm undistort writes a larger one"
+            )
+        if len(self.missing):
+            lines.append("no camera, and no key: frames " + " ".join(map(str, self.missing.tolist())))
+        return lines
