@@ -1,5 +1,6 @@
 # make demo     solve the sample shot; pictures and files in out/demo
 # make test     the tests            make check    ruff and pyright       make format   ruff, in place
+# make test-dcc the tests that Blender itself reads for us (its module bpy, 400 MB, in .venv-bpy)
 # make system   Debian packages that a bare machine lacks
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ SHOT := data/sample_shot
 PACKAGES := libgl1 libegl1 libglib2.0-0 libusb-1.0-0
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check format system
+.PHONY: demo test test-dcc check format system
 
 demo: .venv/.core
 	@$(BIN)/python -c "import cv2" 2>/dev/null || { echo "OpenCV lacks system libraries: make system"; $(MAKE) system; }
@@ -19,6 +20,9 @@ demo: .venv/.core
 
 test: .venv/.all
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-dcc: .venv/.all .venv-bpy/.done
+	SFM_BPY=$(CURDIR)/.venv-bpy/bin/python $(BIN)/python -m pytest tests/test_film_formats.py -m slow
 
 check: .venv/.all
 	$(BIN)/ruff check
@@ -42,6 +46,11 @@ format: .venv/.all
 .venv/.all: pyproject.toml constraints-cpu.txt | .venv/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e ".[all,dev]"
 	@touch $@ .venv/.core
+
+.venv-bpy/.done:
+	$(PYTHON) -m venv .venv-bpy
+	.venv-bpy/bin/pip install --quiet --disable-pip-version-check bpy "numpy<2"
+	@touch $@
 
 system:
 	@command -v apt-get >/dev/null || { echo "no apt-get here: install by hand what gives libGL, libEGL, glib and libusb" >&2; exit 1; }

@@ -218,6 +218,10 @@ def reconstruct(
     ] = Kind.auto,
     seed: Annotated[int, _option(RUN, "The same seed gives the same result.", min=0)] = 0,
     force: Annotated[bool, _option(RUN, "Replace an older result, once the new one is done.", "--force")] = False,
+    formats: Annotated[
+        list[str] | None,
+        _option(RUN, "For other programs, as sfm export writes: usd, vfx.", "--export", metavar="NAME,..."),
+    ] = None,
     fail_below: Annotated[Gate | None, _option(RUN, "Exit with 5 on a worse verdict; the result is kept.")] = None,
     quiet: Annotated[bool, _option(RUN, "Say nothing but errors.", "--quiet")] = False,
     verbose: Annotated[bool, _option(RUN, "Say what is decided, and why.", "--verbose")] = False,
@@ -234,6 +238,7 @@ def reconstruct(
     asked = {name: value for name, value in locals().items() if name not in ("quiet", "verbose", "debug", "force")}
     _calm_opencv(debug)
     from sfm import arguments, console, pipeline, results
+    from sfm import export as exporters
     from sfm.masks import MaskOptions
     from sfm.video import VideoOptions, open_video
 
@@ -251,11 +256,13 @@ def reconstruct(
         refine_principal_point=refine_principal_point,
     )
     arguments.check_readout(readout_ms)
+    exported = exporters.named(_names(formats or []))
     results.check_output(output, force)
     told, loudness = console.error_console(), console.loudness(quiet, verbose, debug)
     with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
         video = open_video(clip, VideoOptions(frames, step, fps))
         lens = arguments.lens(video.shot, words)
+        film = exporters.FilmOptions(arguments.told_sensor_mm(video.shot, asked))
         options = options if lens is not None else arguments.starting_as_filmed(options, video)
         options = replace(options, readout=arguments.readout(readout_ms, video.shot.fps, step))
         given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
@@ -271,7 +278,9 @@ def reconstruct(
         )
         progress("writing", 0.0, str(output))
         asked["stages"] = options
-        solve = results.write_result(output, reconstruction, report, video, asked, log=log(), force=force)
+        solve = results.write_result(
+            output, reconstruction, report, video, asked, log=log(), force=force, formats=exported, film=film
+        )
     if not quiet:
         console.summarize(console.output_console(), solve, str(output))
     worse = {None: (), Gate.REVIEW: ("FAIL",), Gate.PASS: ("FAIL", "REVIEW")}[fail_below]
@@ -384,7 +393,7 @@ def evaluate(
 def export(
     result: Result,
     formats: Annotated[list[str], typer.Option(
-        "--format", metavar="NAME,...", help="usd nk chan blender csv colmap ply tum nerfstudio, or vfx: the usual.",
+        "--format", metavar="NAME,...", help="usd abc nk chan blender fbx ma csv colmap ply tum nerfstudio; vfx: most.",
     )],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: OUT.")] = None,
     sensor_mm: Annotated[float | None, typer.Option(
@@ -394,16 +403,22 @@ def export(
 ) -> None:  # fmt: skip
     """Write a result for another program."""
     from sfm import export as exporters
-    from sfm.results import load_model
+    from sfm.results import add_to_result, load_model
 
     scene, shot = load_model(result)
     film = _film(result, shot, sensor_mm, unit)
-    for place in exporters.export(scene, shot, output or result, _names(formats), film).values():
+    written = exporters.export(scene, shot, output or result, _names(formats), film)
+    if output is None:
+        add_to_result(result, written.values())
+    for place in written.values():
         print(place)
 
 
 def _names(formats: list[str]) -> list[str]:
-    return [name.strip() for names in formats for name in names.split(",") if name.strip()]
+    named = [name.strip() for names in formats for name in names.split(",") if name.strip()]
+    if formats and not named:
+        raise UsageError("--format: names no format")
+    return named
 
 
 def _film(result: Path, shot: "Shot", sensor_mm: float | None, unit: Unit) -> "FilmOptions":
@@ -417,7 +432,7 @@ def _film(result: Path, shot: "Shot", sensor_mm: float | None, unit: Unit) -> "F
 
 @app.command()
 def undistort(
-    result: Result,
+    result: Annotated[Path, typer.Argument(metavar="OUT", help="A result of sfm reconstruct.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to.")],
     formats: Annotated[list[str], typer.Option(
         "--format", metavar="NAME,...", help="The solve on the undistorted plate, as for export.",
@@ -426,13 +441,20 @@ def undistort(
     unit: Annotated[Unit, typer.Option(help="As for export.")] = Unit.m,
 ) -> None:  # fmt: skip
     """Write undistorted plates, STMaps there and back, and the camera that goes with them."""
+    _calm_opencv()
+    from sfm import console
     from sfm.results import load_result
     from sfm.undistortion import write_undistorted
     from sfm.video import reopen
 
     scene, shot, _ = load_result(result)
-    film = _film(result, shot, sensor_mm, unit)
-    for place in write_undistorted(output, scene, reopen(shot), _names(formats), film).values():
+    film, told = _film(result, shot, sensor_mm, unit), console.error_console()
+    with console.stages(told, console.loudness(False, False, False)) as progress:
+        written = write_undistorted(
+            output, scene, reopen(shot), _names(formats), film,
+            lambda part: progress("undistorting", part, f"{len(shot.frame_numbers)} frames"),
+        )  # fmt: skip
+    for place in written.values():
         print(place)
 
 

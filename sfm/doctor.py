@@ -25,6 +25,8 @@ CORE = {
 EXTRAS = {
     "depth": (("torch", "kornia", "transformers", "pillow", "onnxruntime"), "depth networks"),
     "tflite": (("ai-edge-litert",), "depth networks in .tflite files"),
+    "usd": (("usd-core",), "sfm export --format usd"),
+    "alembic": (("alembic3d",), "sfm export --format abc"),
     "view": (("open3d",), "sfm view: the 3D window and its screenshots"),
 }
 

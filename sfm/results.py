@@ -11,7 +11,7 @@ import math
 import platform
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +23,7 @@ import numpy as np
 
 from sfm import __version__
 from sfm.errors import InputError, UsageError
-from sfm.export import PLACES, export, read_colmap
+from sfm.export import ALWAYS, PLACES, FilmOptions, export, read_colmap
 from sfm.files import replacing
 from sfm.footage import DEFAULT_FPS
 from sfm.pipeline import SolveReport
@@ -67,18 +67,21 @@ def write_result(
     *,
     log: str = "",
     force: bool = False,
+    formats: Sequence[str] = (),
+    film: FilmOptions = FilmOptions(),
 ) -> dict[str, Any]:
     """Write everything known of a solve and return what `solve.json` says.
 
-    options: what the solve was asked for, to be kept in `solve.json`; log: text of `sfm.log`. The folder appears when
-    all of it is written; with force it takes the place of an older result. Raises as `check_output` does.
+    options: what the solve was asked for, to be kept in `solve.json`; log: text of `sfm.log`; formats, film: for
+    `export`, more than is always written. The folder appears when all of it is written; with force
+    it takes the place of an older result. Raises as `check_output` does.
     """
     folder = Path(folder)
     check_output(folder, force)
     with replacing(folder.resolve()) as temporary:  # resolved: a link stays a link, and `.` has a name
         temporary.mkdir()
         reconstruction.save(temporary / RECONSTRUCTION)
-        export(reconstruction, video.shot, temporary)
+        export(reconstruction, video.shot, temporary, [*ALWAYS, *formats], film)
         write_top_view(reconstruction, video.shot, temporary / "top_view.png")
         _write_overlays(reconstruction, video, temporary)
         (temporary / LOG).write_text(log, encoding="utf-8")
@@ -128,6 +131,17 @@ def load_model(folder: str | Path) -> tuple[Reconstruction, Shot]:
     return reconstruction, Shot(folder.name, numbers, names, camera.width, camera.height, DEFAULT_FPS, str(folder))
 
 
+def add_to_result(folder: str | Path, places: Iterable[Path]) -> None:
+    """Note in `solve.json` that these files below a result are ours, so that they are replaced with it."""
+    if not (Path(folder) / SOLVE).is_file():
+        return
+    solve = load_result(folder)[2]
+    names = {place.relative_to(folder).parts[0] for place in places}
+    solve["files"] = sorted({*solve["files"], *names})
+    with replacing(Path(folder) / SOLVE) as temporary:
+        temporary.write_text(json.dumps(solve, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def options_of(folder: str | Path) -> dict[str, Any]:
     """What the solve in a folder was asked for; empty of a COLMAP model."""
     return load_result(folder)[2].get("options", {}) if (Path(folder) / SOLVE).is_file() else {}
@@ -170,12 +184,18 @@ def describe(
         "tracking_noise": {"sigma_px": report.noise.sigma_px, "knee_px": report.noise.knee_px},
         "adjustment": report.adjustment,
         "per_frame": _per_frame(reconstruction, report, shot),
-        "shot": shot.as_dict(),
+        "shot": shot.as_dict() | {"source": _lasting(shot)},
         "seed": options.get("seed"),
         "options": dict(options),
         "versions": _versions(),
     }
     return _plain(described)
+
+
+def _lasting(shot: Shot) -> str:
+    """Where the frames are, wherever it is read."""
+    on_disk = shot.is_movie or "#" in Path(shot.source).name
+    return str(Path(shot.source).absolute()) if on_disk else shot.source
 
 
 def _check_replaceable(folder: Path, force: bool) -> None:
@@ -189,7 +209,6 @@ def _check_replaceable(folder: Path, force: bool) -> None:
         raise UsageError(f"{folder}: holds a result already; --force replaces it")
     try:
         written = set(json.loads((folder / SOLVE).read_text(encoding="utf-8"))["files"])
-        written |= {Path(place).parts[0] for place in PLACES.values()}  # exported since
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder / SOLVE}: not written by sfm; choose another output folder") from error
     if foreign := sorted(there - written):

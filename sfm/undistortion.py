@@ -13,7 +13,7 @@ import numpy as np
 import OpenEXR
 
 from sfm.errors import UsageError
-from sfm.export import FilmOptions, export
+from sfm.export import FilmOptions, export, named
 from sfm.files import replacing
 from sfm.footage import frame_ranges
 from sfm.geometry.camera import Camera
@@ -22,6 +22,7 @@ from sfm.scene import Reconstruction
 from sfm.video import Shot, Video
 
 MAX_LARGER = 3.0  # times the plate: beyond, the lens model bends its corners out of all proportion
+PLATES = "plates"
 _BORDER = 400  # points along each edge of the plate
 
 
@@ -90,23 +91,26 @@ def write_undistorted(
     """Write the maps, the undistorted plates and the solve on these in the named formats below `folder`.
 
     `undistort.exr`, `redistort.exr` (a zoom whose lens distorts: one of each a frame); `plates/NAME.NUMBER.exr` in half
-    float of EXR plates, linear as they are, else `.png` of as many bits as the plate's. A film back that is told grows
+    float of EXR and float TIFF plates, linear as they are, else `.png` of 8 or 16 bits. A film back that is told grows
     with the plate. Returns where everything went; frames that cannot be read have no plate.
     """
-    folder, camera, shot = Path(folder), reconstruction.camera, video.shot
+    folder, camera, shot, formats = Path(folder), reconstruction.camera, video.shot, named(formats)
+    if (folder / PLATES).exists() or (folder / "undistort.exr").exists():
+        raise UsageError(f"{folder}: holds plates already, the shot's own perhaps; choose another folder")
     there, larger = undistorted(reconstruction, shot)
     zooms = bool(camera.batch) and bool(camera.distortion.any())
     names, st = [], np.zeros(0)
-    for frame, number in enumerate(shot.frame_numbers.tolist()):
+    for frame, rgb in video:
+        number = int(shot.frame_numbers[frame])
         if frame == 0 or zooms:
             lens, ideal = camera.at(frame), there.camera.at(frame)
-            st, named = undistort_map(lens, ideal), f".{number:04d}" if zooms else ""
-            write_stmap(st, folder / f"undistort{named}.exr")
-            write_stmap(redistort_map(lens, ideal), folder / f"redistort{named}.exr")
-        names.append(_write_plate(video, frame, st, folder / "plates"))
+            st, ending = undistort_map(lens, ideal), f".{number:04d}" if zooms else ""
+            write_stmap(st, folder / f"undistort{ending}.exr")
+            write_stmap(redistort_map(lens, ideal), folder / f"redistort{ending}.exr")
+        names.append(_write_plate(video, frame, rgb, st, folder / PLATES))
         if progress is not None:
             progress((frame + 1) / len(video))
-    first = folder / "plates" / names[0]
+    first = folder / PLATES / names[0]
     numbers = frame_ranges(shot.frame_numbers).replace(" ", "")
     pattern = first.with_name(f"{shot.name}.{numbers}#{first.suffix}")
     larger = replace(larger, frame_names=tuple(names), source=str(pattern))
@@ -124,33 +128,39 @@ def _st(xy: np.ndarray, camera: Camera) -> np.ndarray:
     return np.stack([part[..., 0], 1 - part[..., 1]], axis=-1)
 
 
-def _write_plate(video: Video, frame: int, st: np.ndarray, folder: Path) -> str:
+def _write_plate(video: Video, frame: int, rgb: np.ndarray | None, st: np.ndarray, folder: Path) -> str:
     """One plate through a map; its name. Where the plate cannot be read nothing is written."""
-    shot, file = video.shot, video.file(frame)
-    exr = file is not None and file.suffix.lower() == ".exr"
-    path = folder / f"{shot.name}.{int(shot.frame_numbers[frame]):04d}{'.exr' if exr else '.png'}"
+    shot, file = video.shot, None if video.shot.is_movie else video.file(frame)
+    planes = _float_planes(file)
+    path = folder / f"{shot.name}.{int(shot.frame_numbers[frame]):04d}{'.exr' if planes else '.png'}"
     x = (st[..., 0] * shot.width - 0.5).astype(np.float32)
     y = ((1 - st[..., 1]) * shot.height - 0.5).astype(np.float32)
 
     def seen(picture: np.ndarray) -> np.ndarray:
         return cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
-    if exr:
-        channels = read_exr(file)
-        if channels is not None:
-            with replacing(path) as temporary:
-                planes = {name: seen(plane.astype(np.float32)).astype(np.float16) for name, plane in channels.items()}
-                _write_exr(temporary, planes)
-        return path.name
-    picture = read_raw(file) if file is not None and not shot.is_movie else None
-    if picture is None or picture.dtype.kind == "f":
-        rgb = video.read(frame)
-        picture = None if rgb is None else rgb[..., ::-1]
-    if picture is not None:
-        encoded = cv2.imencode(".png", seen(np.ascontiguousarray(picture)))[1]
+    if planes:
         with replacing(path) as temporary:
-            temporary.write_bytes(encoded.tobytes())
+            _write_exr(temporary, {name: seen(np.float32(plane)).astype(np.float16) for name, plane in planes.items()})
+    elif rgb is not None:
+        deep = (
+            None if file is None else read_raw(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        )  # turned as it was solved
+        picture = deep if deep is not None and deep.dtype == np.uint16 else np.ascontiguousarray(rgb[..., ::-1])
+        with replacing(path) as temporary:
+            temporary.write_bytes(cv2.imencode(".png", seen(picture))[1].tobytes())
     return path.name
+
+
+def _float_planes(file: Path | None) -> dict[str, np.ndarray]:
+    """Channels of an EXR or a float TIFF; none of other files."""
+    if file is not None and file.suffix.lower() == ".exr":
+        return read_exr(file) or {}
+    picture = read_raw(file) if file is not None and file.suffix.lower() in (".tif", ".tiff") else None
+    if picture is None or picture.dtype.kind != "f":
+        return {}
+    channels = picture if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
+    return {name: np.ascontiguousarray(channels[..., k]) for k, name in enumerate("BGR")}
 
 
 def _write_exr(path: Path, channels: dict[str, np.ndarray]) -> None:

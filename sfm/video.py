@@ -188,8 +188,15 @@ def open_video(path: str | Path, options: VideoOptions = VideoOptions()) -> Vide
 
 
 def reopen(shot: Shot) -> Video:
-    """The frames of a shot that was solved before. Raises `InputError` where they are gone."""
-    return open_video(shot.source, VideoOptions(frame_ranges(shot.frame_numbers).replace(" ", ""), fps=shot.fps))
+    """The frames of a shot that was solved before. Raises `InputError` where they are gone, or others."""
+    video = open_video(shot.source, VideoOptions(frame_ranges(shot.frame_numbers).replace(" ", ""), fps=shot.fps))
+    now = video.shot
+    if not np.array_equal(now.frame_numbers, shot.frame_numbers) or (now.width, now.height) != (
+        shot.width,
+        shot.height,
+    ):
+        raise InputError(f"{shot.source}: not the frames that were solved: some are gone, or of another size")
+    return video
 
 
 def to_gray(rgb: np.ndarray) -> np.ndarray:

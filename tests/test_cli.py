@@ -87,7 +87,7 @@ def solved(plate) -> tuple[Path, str, str]:
     """A result, and what the command that made it said on stdout and stderr: as a farm runs it, without a terminal."""
     out = plate / "out"
     command = [sys.executable, "-c", "from sfm.cli import main; main()", "reconstruct", plate / "frames", "-o", out]
-    command += ["--depth", plate / "depth", "--camera", f"{FOCAL},{FOCAL},160,90", *FEW]
+    command += ["--depth", plate / "depth", "--camera", f"{FOCAL},{FOCAL},160,90", "--export", "chan", *FEW]
     process = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     return out, process.stdout, process.stderr
@@ -142,16 +142,33 @@ def test_export_elsewhere(solved, sfm, tmp_path):
     assert code == 0 and said.split() == [str(tmp_path / "points.ply"), str(tmp_path / "trajectory.tum")]
     assert sorted(os.listdir(tmp_path)) == ["points.ply", "trajectory.tum"]
     assert (tmp_path / "trajectory.tum").read_text() == (solved[0] / "trajectory.tum").read_text()
-    refused(sfm("export", solved[0], "--format", "fbx", "-o", tmp_path / "x"), 2, "fbx", tmp_path / "x")
+    refused(sfm("export", solved[0], "--format", "3ds", "-o", tmp_path / "x"), 2, "3ds", tmp_path / "x")
     refused(sfm("export", solved[0], "--format", "csv", "--sensor-mm", "-1", "-o", tmp_path / "x"), 2, "--sensor-mm")
     refused(sfm("export", tmp_path, "--format", "ply"), 3, "no result")
 
 
+def test_undistort(solved, sfm, tmp_path):
+    """This lens does not distort: the plates come out as they were; a second time into the same folder is refused."""
+    code, said, _ = sfm("undistort", solved[0], "-o", tmp_path / "flat", "--format", "chan")
+    assert code == 0 and [Path(line).name for line in said.split()] == ["plates", "camera.chan"]
+    plates = sorted((tmp_path / "flat" / "plates").iterdir())
+    source = json.loads((solved[0] / "solve.json").read_text())["shot"]
+    assert Path(source["source"]).is_absolute() and len(plates) == len(source["frame_numbers"])
+    was = cv2.imread(str(Path(source["source"]).parent / source["frame_names"][0]))
+    np.testing.assert_allclose(cv2.imread(str(plates[0])).astype(int), was, atol=2)
+    refused(sfm("undistort", solved[0], "-o", tmp_path / "flat"), 2, "holds plates already")
+    refused(sfm("undistort", solved[0], "-o", tmp_path / "b", "--format", "3ds"), 2, "format 3ds", tmp_path / "b")
+    refused(sfm("export", solved[0], "--format", ","), 2, "names no format")
+
+
 def test_export_for_film(solved, sfm, tmp_path):
-    code, said, _ = sfm(
+    assert "film back 36 x" in (solved[0] / "camera.chan").read_text()
+    assert "camera.chan" in json.loads((solved[0] / "solve.json").read_text())["files"]
+    code, said, wrong = sfm(
         "export", solved[0], "--format", "vfx", "--format", "ply", "-o", tmp_path, "--sensor-mm", "24.89"
     )
-    assert code == 0 and {Path(line).name for line in said.split()} >= {"shot.usd", "shot.nk", "camera.chan"}
+    assert code == 0, wrong
+    assert {Path(line).name for line in said.split()} >= {"shot.usd", "shot.nk", "camera.chan"}
     assert "film back 24.89 x" in (tmp_path / "camera.chan").read_text()
 
 

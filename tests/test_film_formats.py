@@ -4,25 +4,31 @@ import csv
 import dataclasses
 import json
 import os
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from solved import shot_of, solve
 
-from sfm.errors import UsageError
+from sfm.errors import InputError, UsageError
 from sfm.export import (
     FilmCamera,
     FilmOptions,
+    write_alembic,
     write_blender,
     write_chan,
     write_csv,
+    write_fbx,
+    write_maya,
     write_nerfstudio,
     write_nk,
     write_usd,
 )
-from sfm.geometry import Camera
+from sfm.geometry import Camera, Rigid3
 from sfm.synthetic import make_shot
 
 HAND_MM = 24.89
@@ -65,7 +71,7 @@ def test_usd_through_its_own_camera(rng, tmp_path, lens, unit):
     assert UsdGeom.GetStageUpAxis(stage) == "Y" and UsdGeom.GetStageMetersPerUnit(stage) == {"m": 1, "cm": 0.01}[unit]
     assert (stage.GetStartTimeCode(), stage.GetEndTimeCode(), stage.GetTimeCodesPerSecond()) == (1001, 1008, 25)
     assert stage.GetDefaultPrim().GetPath() == "/shot"
-    assert "1004 1005" in stage.GetDefaultPrim().GetDocumentation()
+    assert "1004-1005" in stage.GetDefaultPrim().GetDocumentation()
     camera = UsdGeom.Camera(stage.GetPrimAtPath("/shot/camera"))
     points = np.array(UsdGeom.Points(stage.GetPrimAtPath("/shot/points")).GetPointsAttr().Get(), float)
     keys = [1001, 1002, 1003, 1006, 1007, 1008]
@@ -124,10 +130,64 @@ def test_chan_by_its_rules(rng, tmp_path):
     assert "off the middle" not in (tmp_path / "camera.chan").read_text()
 
 
-def test_angles_do_not_jump(rng):
-    scene, shot = shot_with(rng)
+def test_angles_do_not_jump(rng, tmp_path):
+    """A camera that turns on past a half turn, in Euler angles and in the quaternions of the Blender script."""
+    scene, shot = shot_with(rng, lost=())
+    turn = Rotation.from_rotvec(np.radians(np.arange(8) * 40.0)[:, None] * [0.0, 1, 0]).as_matrix()
+    scene = dataclasses.replace(scene, cams_from_world=Rigid3(turn, scene.cams_from_world.translation))
     turned = FilmCamera.of(scene, shot).euler_zxy_deg
-    assert np.abs(np.diff(turned, axis=0)).max() < 90
+    assert np.ptp(turned[:, 1]) == pytest.approx(280) and np.abs(np.diff(turned, axis=0)).max() < 41
+    write_blender(scene, shot, tmp_path / "shot.py")
+    told = re.search(r'json.loads\(r"""(.*?)"""\)', (tmp_path / "shot.py").read_text(), re.S)
+    assert told is not None
+    quaternions = np.array([key[2] for key in json.loads(told[1])["keys"]])
+    assert (np.sum(quaternions[1:] * quaternions[:-1], axis=1) > 0).all()
+
+
+def test_no_camera_is_one_clear_error(rng, tmp_path):
+    scene, shot = shot_with(rng, lost=tuple(range(8)))
+    for write in (write_usd, write_nk, write_chan, write_blender, write_csv, write_fbx, write_maya, write_alembic):
+        with pytest.raises(InputError, match="no frame has a camera"):
+            write(scene, shot, tmp_path / "shot.usd")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("write", [write_usd, write_alembic])
+def test_a_place_that_cannot_be_written(rng, tmp_path, write):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        write(*shot_with(rng), tmp_path / "file" / "shot.usd")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_files_say_what_was_not_seen(rng, tmp_path):
+    """Frames without a camera, interpolated ones, and that the film back is assumed."""
+    scene, shot = shot_with(rng)
+    bridged = np.zeros(8, bool)
+    bridged[3] = True
+    pose = scene.cams_from_world
+    rotation, translation = pose.rotation.copy(), pose.translation.copy()
+    rotation[3], translation[3] = rotation[2], translation[2]
+    error = np.where(bridged, 1.0, np.nan)
+    scene = dataclasses.replace(
+        scene, cams_from_world=Rigid3(rotation, translation), bridged=bridged, bridge_error_px=error
+    )
+    for write in (write_usd, write_nk, write_chan, write_blender, write_fbx, write_maya):
+        write(scene, shot, tmp_path / "shot.usda")
+        text = (tmp_path / "shot.usda").read_text()
+        assert "frames 1005" in text and "not seen: frames 1004" in text and "assumed" in text, write.__name__
+
+
+def test_no_plate_is_made_up(rng, tmp_path):
+    """A COLMAP model has no plates: no Read, no background."""
+    scene, shot = shot_with(rng)
+    bare = dataclasses.replace(shot, source="/somewhere/sparse")
+    assert FilmCamera.of(scene, bare).plate == FilmCamera.of(scene, bare).first_plate == ""
+    write_nk(scene, bare, tmp_path / "shot.nk")
+    assert "Read" not in (tmp_path / "shot.nk").read_text()
+    movie = dataclasses.replace(shot, source='/somewhere/it\'s "it".mov')
+    write_nk(scene, movie, tmp_path / "shot.nk")
+    assert 'it\'s \\"it\\".mov"' in (tmp_path / "shot.nk").read_text()
 
 
 def nodes(text):
@@ -188,12 +248,117 @@ def test_nerfstudio_read_as_opengl(rng, tmp_path):
     assert [Path(frame["file_path"]).name for frame in told["frames"]][:1] == ["plate.1001.png"]
 
 
+@pytest.mark.parametrize("lens", ["zoom", "anamorphic"])
+def test_maya_scene_read_back(rng, tmp_path, lens):
+    """Tokens of the file, evaluated as Maya would: rotation order zxy, centimetres, inches."""
+    scene, shot = shot_with(rng, lens)
+    write_maya(scene, shot, tmp_path / "shot.ma", FilmOptions(HAND_MM))
+    told, node, nodes = {}, "", []
+    for line in (tmp_path / "shot.ma").read_text().splitlines():
+        words = shlex.split(line.rstrip(";"), comments=False) if not line.startswith("//") else []
+        if words[:1] == ["createNode"]:
+            node = words[words.index("-n") + 1]
+            nodes.append(node)
+        elif words[:1] == ["setAttr"] and words[-1] != "off":
+            told[node, next(word for word in words if word.startswith("."))] = words
+    assert "currentUnit -l centimeter -a degree -t pal;" in (tmp_path / "shot.ma").read_text()
+    keys = {axis: np.array(told[f"shotcam_{axis}", ".ktv[0:5]"][4:], float).reshape(-1, 2) for axis in (
+        "translateX", "translateY", "translateZ", "rotateX", "rotateY", "rotateZ")}  # fmt: skip
+    assert keys["rotateX"][:, 0].tolist() == [1001, 1002, 1003, 1006, 1007, 1008]
+    animated = told.get(("shotcam_focalLength", ".ktv[0:5]"))
+    fixed = [float(told["shotcamShape", ".fl"][-1])] * 6
+    focal = np.array(animated[4:], float).reshape(-1, 2)[:, 1] if animated else fixed
+    assert ("shotcamShape", ".lsr") not in told  # the film back has it already
+    cap = np.array(told["shotcamShape", ".cap"][-2:], float) * 25.4
+    offset = np.array([told["shotcamShape", name][-1] for name in (".hfo", ".vfo")], float) * 25.4 / cap
+    tracks = [int(name.split("_")[1]) for name in nodes if name.startswith("track_") and not name.endswith("Shape")]
+    points = np.array([told[f"track_{track}", ".t"][-3:] for track in tracks], float)
+    order = np.argsort(tracks)
+    for i, ours in enumerate(seen(scene, shot)):
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_euler("zxy", [keys[f"rotate{axis}"][i, 1] for axis in "ZXY"], True).as_matrix()
+        matrix[:3, 3] = [keys[f"translate{axis}"][i, 1] for axis in "XYZ"]
+        tangent = cap / focal[i] / 2
+        found = through(matrix, points[order], tangent, offset, np.array([shot.width, shot.height]))
+        np.testing.assert_allclose(found, ours, atol=0.01)
+
+
+@pytest.mark.parametrize(("lens", "lost"), [("zoom", ()), ("zoom", (3, 4)), ("anamorphic", ())])
+def test_alembic_read_back(rng, tmp_path, lens, lost):
+    """By Alembic's own reader: a sample for every frame with a camera, at its time."""
+    import alembic3d
+
+    scene, shot = shot_with(rng, lens, lost=lost)
+    write_alembic(scene, shot, tmp_path / "shot.abc", FilmOptions(HAND_MM))
+    film, top = (
+        FilmCamera.of(scene, shot, FilmOptions(HAND_MM)),
+        alembic3d.Abc.IArchive(str(tmp_path / "shot.abc")).getTop(),
+    )
+    geometry = alembic3d.AbcGeom
+    transform = geometry.IXform(top, "camera")
+    lens = geometry.ICamera(transform, "cameraShape").getSchema()
+    assert lens.getValue(alembic3d.Abc.ISampleSelector(0.0)).getLensSqueezeRatio() == 1  # the film back has it
+    assert lens.getNumSamples() == transform.getSchema().getNumSamples() == len(film.frame_numbers)
+    times = [lens.getTimeSampling().getSampleTime(i) for i in range(lens.getNumSamples())]
+    np.testing.assert_allclose(times, film.frame_numbers / 25)
+    points = np.array([list(p) for p in geometry.IPoints(top, "points").getSchema().getValue().getPositions()])
+    for i, ours in enumerate(seen(scene, shot)):
+        at = alembic3d.Abc.ISampleSelector(times[i] + 1e-9)
+        sample, place = (schema.getValue(at) for schema in (lens, transform.getSchema()))
+        matrix = np.array([list(row) for row in place.getMatrix()]).T
+        film_back = 10 * np.array([sample.getHorizontalAperture(), sample.getVerticalAperture()])
+        offset = 10 * np.array([sample.getHorizontalFilmOffset(), sample.getVerticalFilmOffset()]) / film_back
+        tangent = film_back / sample.getFocalLength() / 2
+        found = through(matrix, points, tangent, offset, np.array([shot.width, shot.height]))
+        np.testing.assert_allclose(found, ours, atol=0.01)
+
+
+@pytest.mark.parametrize("lens", ["zoom", "anamorphic"])
+def test_fbx_read_back(rng, tmp_path, lens):
+    """Every brace closed, every object linked; keys and film back evaluated by FBX's rules: along +x, inches, cm."""
+    scene, shot = shot_with(rng, lens)
+    write_fbx(scene, shot, tmp_path / "shot.fbx", FilmOptions(HAND_MM))
+    text = (tmp_path / "shot.fbx").read_text()
+    assert text.count("{") == text.count("}") and '"RotationOrder", "enum", "", "",1' in text
+    made = {int(n) for n in re.findall(r"^\t\w+: (\d+), ", text, re.M)}
+    linked = {int(n) for n in re.findall(r'C: "O.",(\d+),', text)}
+    assert made - linked == {1002}  # the animation stack is the root of its own
+    curves = {}
+    for number, times, values in re.findall(
+        r"AnimationCurve: (\d+),.*?KeyTime: .*?a: ([\d,]+).*?KeyValueFloat: .*?a: (\S+)", text, re.S
+    ):
+        assert times.split(",")[0] == str(1001 * 46186158000 // 25)
+        curves[number] = np.array(values.split(","), float)
+    owner = dict(re.findall(r'C: "OP",(\d+),(\d+), "d', text))
+    channel = dict(re.findall(r'C: "OP",(\d+),\d+, "([FL].*?)"', text))
+    axis = dict(re.findall(r'C: "OP",(\d+),\d+, "d\|(\w+)"', text))
+    keys = {(channel[owner[number]], axis[number]): values for number, values in curves.items()}
+    static = {name: float(value) for name, value in re.findall(r'P: "(Film\w+)", "Number", "", "A",(\S+)', text)}
+    film_back = 25.4 * np.array([static["FilmWidth"], static["FilmHeight"]])
+    offset = 25.4 * np.array([static["FilmOffsetX"], static["FilmOffsetY"]]) / film_back
+    located = re.findall(r'Model::track_(\d+)".*?"Lcl Translation", "", "A",(\S+)', text, re.S)
+    points = np.array([np.array(at.split(","), float) for _, at in sorted(located, key=lambda one: int(one[0]))])
+    for i, ours in enumerate(seen(scene, shot)):
+        angles = [keys["Lcl Rotation", a][i] for a in "XZY"]
+        matrix = np.eye(4)
+        # the camera looks along its +x: back to one that looks along -z
+        matrix[:3, :3] = Rotation.from_euler("xzy", angles, True).as_matrix() @ [[0, 0, -1], [0, 1, 0], [1, 0, 0]]
+        matrix[:3, 3] = [keys["Lcl Translation", a][i] for a in "XYZ"]
+        tangent = film_back / keys["FocalLength", "FocalLength"][i] / 2
+        found = through(matrix, points, tangent, offset, np.array([shot.width, shot.height]))
+        np.testing.assert_allclose(found, ours, atol=0.01)
+
+
 def test_table_has_a_row_for_every_frame(rng, tmp_path):
     scene, shot = shot_with(rng, "zoom")
     write_csv(scene, shot, tmp_path / "camera.csv", FilmOptions(HAND_MM))
     rows = list(csv.DictReader((tmp_path / "camera.csv").read_text().splitlines()))
     assert [row["frame"] for row in rows] == [str(n) for n in range(1001, 1009)]
     assert rows[3]["tx"] == rows[3]["focal_mm"] == "" and rows[0]["tx"] != ""
+    assert all(None not in row and None not in row.values() for row in rows)
+    np.testing.assert_allclose([float(rows[0][f"sigma_{axis}"]) for axis in "xyz"], scene.center_sigma[0])
+    turns = [float(rows[7][f"sigma_r{axis}_deg"]) for axis in "xyz"]
+    np.testing.assert_allclose(turns, np.degrees(scene.rotation_sigma[7]))
     focal = scene.camera.focal_length[:, 0] * HAND_MM / shot.width
     np.testing.assert_allclose(float(rows[7]["focal_mm"]), focal[7])
 
@@ -204,6 +369,7 @@ def test_film_options_refuse_nonsense():
             FilmOptions(**wrong)
 
 
+WRITERS = {"py": write_blender, "usd": write_usd, "fbx": write_fbx, "abc": write_alembic}
 READ_BACK = """
 import json, sys
 import bpy
@@ -214,16 +380,27 @@ script, out, frames = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 bpy.ops.wm.read_factory_settings(use_empty=True)
 if script.endswith(".py"):
     exec(compile(open(script).read(), script, "exec"))
+elif script.endswith(".fbx"):
+    bpy.context.scene.render.fps = 25
+    bpy.ops.wm.fbx_import(filepath=script, anim_offset=0)
+elif script.endswith(".abc"):
+    bpy.context.scene.render.fps = 25
+    bpy.ops.wm.alembic_import(filepath=script)
 else:
-    getattr(bpy.ops.wm, "usd_import")(filepath=script)
+    bpy.ops.wm.usd_import(filepath=script)
 scene = bpy.context.scene
 camera = next(o for o in scene.objects if o.type == "CAMERA")
 scene.camera = camera
 if not script.endswith(".py"):
     scene.render.resolution_x, scene.render.resolution_y = json.loads(sys.argv[4])
-kept = next(o for o in scene.objects if o.type in ("MESH", "POINTCLOUD"))
-data = kept.data.vertices if kept.type == "MESH" else kept.data.points
-points = [kept.matrix_world @ Vector(p.co) for p in data]
+if script.endswith(".fbx"):
+    bpy.context.view_layer.update()
+    locators = {int(o.name.split("_")[1]): o.matrix_world.translation for o in scene.objects if o.type == "EMPTY"}
+    points = [locators[track] for track in sorted(locators)]
+else:
+    kept = next(o for o in scene.objects if o.type in ("MESH", "POINTCLOUD"))
+    data = kept.data.vertices if kept.type == "MESH" else kept.data.points
+    points = [kept.matrix_world @ Vector(p.co) for p in data]
 seen = []
 for frame in frames:
     scene.frame_set(frame)
@@ -235,27 +412,29 @@ json.dump({"seen": seen, "scene": keys, "aspect": scene.render.pixel_aspect_x}, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lens", LENSES)
-@pytest.mark.parametrize("kind", ["script", "usd"])
+@pytest.mark.parametrize("kind", ["py", "usd", "fbx", "abc"])
 def test_blender_sees_the_same(rng, tmp_path, kind, lens):
     """Blender itself (SFM_BPY: a Python that has bpy) runs the script and reads the USD."""
     blender = os.environ.get("SFM_BPY")
     if not blender:
         pytest.skip("SFM_BPY is not set: the path of a Python with the module bpy")
-    if (kind, lens) == ("usd", "anamorphic"):
+    if kind != "py" and lens == "anamorphic":
         pytest.skip("no file Blender imports holds a pixel aspect")
     scene, shot = shot_with(rng, lens)
-    path = tmp_path / ("shot.py" if kind == "script" else "shot.usd")
-    (write_blender if kind == "script" else write_usd)(scene, shot, path, FilmOptions(HAND_MM))
+    path = tmp_path / f"shot.{kind}"
+    WRITERS[kind](scene, shot, path, FilmOptions(HAND_MM))
     frames = FilmCamera.of(scene, shot).frame_numbers.tolist()
     reader = tmp_path / "read_back.py"
     reader.write_text(READ_BACK)
     words = [reader, path, tmp_path / "seen.json", json.dumps(frames), json.dumps([shot.width, shot.height])]
     subprocess.run([blender, *map(str, words)], check=True, capture_output=True)
     told = json.loads((tmp_path / "seen.json").read_text())
-    if kind == "script":
+    if kind == "py":
         assert told["scene"] == [1001, 1008, 25] and told["aspect"] == (2 if lens == "anamorphic" else 1)
     found = np.array(told["seen"]) * [1, -1] * [shot.width, shot.height] + [0, shot.height]
-    np.testing.assert_allclose(found, seen(scene, shot), atol=0.01)
+    if (kind, lens) == ("abc", "zoom"):  # Blender animates the pose of an Alembic camera, and keeps its first lens
+        frames = frames[:1]
+    np.testing.assert_allclose(found[: len(frames)], seen(scene, shot)[: len(frames)], atol=0.01)
 
 
 def test_blender_script_is_python_and_names_the_plate(rng, tmp_path):

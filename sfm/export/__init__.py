@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sfm.errors import UsageError
+from sfm.export.alembic import check_alembic, write_alembic
 from sfm.export.blender import write_blender
 from sfm.export.colmap import write_colmap
 from sfm.export.colmap_reader import read_colmap
+from sfm.export.fbx import write_fbx
 from sfm.export.film_camera import FilmCamera, FilmOptions
+from sfm.export.maya import write_maya
 from sfm.export.nerfstudio import write_nerfstudio
 from sfm.export.nuke import write_chan, write_nk
 from sfm.export.ply import write_ply
 from sfm.export.table import write_csv
 from sfm.export.tum import write_tum
-from sfm.export.usd import write_usd
+from sfm.export.usd import check_usd, write_usd
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
@@ -30,11 +33,15 @@ __all__ = [
     "FilmCamera",
     "FilmOptions",
     "export",
+    "named",
     "read_colmap",
+    "write_alembic",
     "write_blender",
     "write_chan",
     "write_colmap",
     "write_csv",
+    "write_fbx",
+    "write_maya",
     "write_nerfstudio",
     "write_nk",
     "write_ply",
@@ -47,13 +54,30 @@ FORMATS: dict[str, Callable] = {
 }  # fmt: skip
 FILM_FORMATS: dict[str, Callable] = {
     "usd": write_usd, "nk": write_nk, "chan": write_chan, "blender": write_blender, "csv": write_csv,
+    "fbx": write_fbx, "ma": write_maya, "abc": write_alembic,
 }  # fmt: skip
 PLACES = {
     "colmap": "sparse/0", "ply": "points.ply", "tum": "trajectory.tum", "nerfstudio": "transforms.json",
     "usd": "shot.usd", "nk": "shot.nk", "chan": "camera.chan", "blender": "blender_shot.py", "csv": "camera.csv",
+    "fbx": "shot.fbx", "ma": "shot.ma", "abc": "shot.abc",
 }  # fmt: skip
 ALWAYS = ("colmap", "ply", "tum")  # what every result holds
-SETS = {"vfx": ("usd", "nk", "chan", "blender", "csv", "colmap", "ply")}
+SETS = {"vfx": ("usd", "nk", "chan", "blender", "fbx", "ma", "csv", "colmap", "ply")}
+
+
+def named(formats: Iterable[str]) -> list[str]:
+    """Formats by their names and those of `SETS`, each once.
+
+    Raises `UsageError` for a name that is none, `MissingDependencyError` where a format's package is not installed: to
+    be asked before the work starts.
+    """
+    names = list(dict.fromkeys(one for name in formats for one in SETS.get(name, (name,))))
+    if unknown := [name for name in names if name not in PLACES]:
+        raise UsageError(f"format {unknown[0]}: not one of {', '.join((*PLACES, *SETS))}")
+    for name, check in {"usd": check_usd, "abc": check_alembic}.items():
+        if name in names:
+            check()
+    return names
 
 
 def export(
@@ -65,11 +89,8 @@ def export(
     film: what the formats that need it are told of film back and unit. Raises `UsageError` for a format that is none,
     before anything is written; `InputError` when a place is unwritable.
     """
-    names = list(dict.fromkeys(one for name in formats for one in SETS.get(name, (name,))))
-    if unknown := [name for name in names if name not in PLACES]:
-        raise UsageError(f"--format {unknown[0]}: not one of {', '.join((*PLACES, *SETS))}")
     written = {}
-    for name in names:
+    for name in named(formats):
         written[name] = Path(folder) / PLACES[name]
         if name in FORMATS:
             FORMATS[name](reconstruction, shot, written[name])

@@ -9,18 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.export.film_camera import FilmCamera, FilmOptions
+from sfm.export.film_camera import Z_UP, FilmCamera, FilmOptions
 from sfm.files import replacing
 from sfm.geometry.rotation import quaternion_from_rotation
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
-_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # from y up
-
-_SCRIPT = '''"""Camera and points of {name}, by sfm. Blender: blender --python this_file.py, or its text editor.
-
+_SCRIPT = '''"""Camera and points of a shot, by sfm. Blender: blender --python this_file.py, or its text editor."""
 {comments}
-"""
 
 import json
 import os
@@ -92,24 +88,22 @@ def write_blender(
     Raises `InputError` when `path` cannot be written.
     """
     film = FilmCamera.of(reconstruction, shot, FilmOptions(options.sensor_mm))
-    rotation = _Z_UP @ film.world_from_cams.rotation
-    place = film.world_from_cams.translation @ _Z_UP.T
+    rotation = Z_UP @ film.world_from_cams.rotation
+    place = film.world_from_cams.translation @ Z_UP.T
     turn = quaternion_from_rotation(rotation)
     # the same sign as the frame before: half-way between opposite ones lies another rotation
     turn[1:] *= np.cumprod(np.where(np.sum(turn[1:] * turn[:-1], axis=1) < 0, -1.0, 1.0))[:, None]
     shift = film.window_offset * [1, film.aperture_mm[1] / film.aperture_mm[0]]
     keys = zip(film.frame_numbers, place, turn, film.focal_mm, shift, strict=True)
     whole = max(round(shot.fps), 1)  # Blender: a whole rate over a base, 24 / 1.001
-    source = Path(shot.source)
-    plate = source if shot.is_movie else source.parent / shot.frame_names[0]
     aspect = film.pixel_aspect
     data = {
         "name": shot.name, "size": film.size.tolist(), "pixel_aspect": [max(aspect, 1.0), max(1 / aspect, 1.0)],
         "fps": [whole, whole / shot.fps], "frames": [int(shot.frame_numbers[0]), int(shot.frame_numbers[-1])],
-        "sensor_width": float(film.aperture_mm[0]), "plate": plate.absolute().as_posix(), "movie": shot.is_movie,
-        "first_plate": 1, "points": (film.points @ _Z_UP.T).round(7).tolist(),
+        "sensor_width": float(film.aperture_mm[0]), "plate": film.first_plate, "movie": shot.is_movie,
+        "first_plate": 1, "points": (film.points @ Z_UP.T).round(7).tolist(),
         "keys": [[int(frame), *(np.asarray(value).tolist() for value in others)] for frame, *others in keys],
     }  # fmt: skip
-    text = _SCRIPT.format(name=shot.name, comments="\n".join(film.comments()), data=json.dumps(data))
+    text = _SCRIPT.format(comments="\n".join(f"# {line}" for line in film.comments()), data=json.dumps(data))
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

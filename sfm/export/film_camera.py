@@ -13,13 +13,18 @@ from typing import Literal
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sfm.errors import UsageError
+from sfm.errors import InputError, UsageError
+from sfm.footage import frame_ranges
 from sfm.geometry.transform import Rigid3
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
 FULL_FRAME_MM = 36.0
 METERS = {"m": 1.0, "cm": 0.01}
+NEAR_M, FAR_M = 0.01, 1e4  # what a camera shows: programs' own near planes cut small sets
+MM_PER_INCH = 25.4
+MAX_LOCATORS = 300
+Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # from y up
 _FLIP = np.array([1.0, -1.0, -1.0])  # y down, z forward to y up, z backward; its own inverse
 
 Unit = Literal["m", "cm"]
@@ -33,8 +38,8 @@ class FilmOptions:
     unit: Unit = "m"  # lengths are written in; a unit of the solve counts as a metre
 
     def __post_init__(self):
-        if self.sensor_mm is not None and not 0 < self.sensor_mm < 1000:
-            raise UsageError(f"--sensor-mm {self.sensor_mm:g}: the width of a film back in mm, more than 0")
+        if self.sensor_mm is not None and not 0 < self.sensor_mm < 1e6:
+            raise UsageError(f"--sensor-mm {self.sensor_mm:g}: expected a positive number")
         if self.unit not in METERS:
             raise UsageError(f"--unit {self.unit}: not one of {', '.join(METERS)}")
 
@@ -43,9 +48,9 @@ class FilmOptions:
 class FilmCamera:
     """The camera and the points of a solve; n frames that have a camera, m tracks that have a point.
 
-    frame_numbers (n,) of the plate; missing: plate numbers without a camera, which get no key; world_from_cams (n,);
-    focal_px, principal_point (n, 2) px of the undistorted plate; distorted: the plate is not that; tracks (m,) that the
-    points (m, 3) belong to, colors (m, 3) uint8.
+    frame_numbers (n,) of the plate; missing: plate numbers without a camera, which get no key; bridged: those whose
+    camera is interpolated; world_from_cams (n,); focal_px, principal_point (n, 2) px of the undistorted plate;
+    distorted: the plate is not that; tracks (m,) that the points (m, 3) belong to, colors (m, 3) uint8.
 
     Lengths but millimetres are in `options.unit`.
     """
@@ -58,13 +63,16 @@ class FilmCamera:
     focal_px: np.ndarray
     principal_point: np.ndarray
     distorted: bool
+    bridged: np.ndarray
     tracks: np.ndarray
     points: np.ndarray
     colors: np.ndarray
 
     @classmethod
     def of(cls, reconstruction: Reconstruction, shot: Shot, options: FilmOptions = FilmOptions()) -> "FilmCamera":
-        """Of a solve, in its own world, turned so that y is up."""
+        """Of a solve, in its own world, turned so that y is up. Raises `InputError` where no frame has a camera."""
+        if not reconstruction.has_camera.any():
+            raise InputError(f"{shot.name}: no frame has a camera; there is nothing to export")
         frames, tracks = np.flatnonzero(reconstruction.has_camera), np.flatnonzero(reconstruction.has_point)
         numbers, scale = np.asarray(shot.frame_numbers), 1 / METERS[options.unit]
         cams = reconstruction.cams_from_world[frames].inverse()
@@ -75,8 +83,8 @@ class FilmCamera:
             Rigid3(rotation, scale * _FLIP * cams.translation),
             np.broadcast_to(camera.focal_length, (len(numbers), 2))[frames],
             np.broadcast_to(camera.principal_point, (len(numbers), 2))[frames],
-            bool(camera.distortion.any()), tracks, scale * _FLIP * reconstruction.points[tracks],
-            reconstruction.tracks.colors[tracks],
+            bool(camera.distortion.any()), numbers[reconstruction.bridged], tracks,
+            scale * _FLIP * reconstruction.points[tracks], reconstruction.tracks.colors[tracks],
         )  # fmt: skip
 
     @property
@@ -86,11 +94,19 @@ class FilmCamera:
 
     @property
     def plate(self) -> str:
-        """The movie, or the image sequence with a # for every digit of the frame number."""
+        """The movie, or the image sequence with a # for every digit of the frame number; empty where none is known."""
+        first = Path(self.first_plate)
+        if self.shot.is_movie or not self.first_plate:
+            return self.first_plate
+        return first.with_name(re.sub(r"\d+(?=\.\w+$)", lambda digits: "#" * len(digits[0]), first.name)).as_posix()
+
+    @property
+    def first_plate(self) -> str:
+        """The movie, or the first image; empty where none is known, as of a COLMAP model."""
+        source = Path(self.shot.source).absolute()
         if self.shot.is_movie:
-            return Path(self.shot.source).absolute().as_posix()
-        name = re.sub(r"\d+(?=\.\w+$)", lambda digits: "#" * len(digits[0]), self.shot.frame_names[0])
-        return (Path(self.shot.source).absolute().parent / name).as_posix()
+            return source.as_posix()
+        return (source.parent / self.shot.frame_names[0]).as_posix() if "#" in source.name else ""
 
     @property
     def pixel_aspect(self) -> float:
@@ -139,6 +155,10 @@ class FilmCamera:
         away = np.linalg.norm(self.points - self.world_from_cams.translation[0], axis=1)
         return float(np.median(away)) / 200
 
+    def best_tracks(self, reconstruction: Reconstruction) -> np.ndarray:
+        """Indices into `tracks` of the points that are known best, at most `MAX_LOCATORS`."""
+        return np.argsort(reconstruction.point_sigma[self.tracks], kind="stable")[:MAX_LOCATORS]
+
     def comments(self) -> list[str]:
         """What a reader of a file should know, a line each."""
         width, height = self.aperture_mm
@@ -149,5 +169,7 @@ class FilmCamera:
                 "an ideal pinhole: goes with the plate undistorted at its own size; sfm undistort writes a larger one"
             )
         if len(self.missing):
-            lines.append("no camera, and no key: frames " + " ".join(map(str, self.missing.tolist())))
+            lines.append(f"no camera, and no key: frames {frame_ranges(self.missing)}")
+        if len(self.bridged):
+            lines.append(f"interpolated, not seen: frames {frame_ranges(self.bridged)}")
         return lines

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.export.film_camera import FilmCamera
+from sfm.export.film_camera import Z_UP, FilmCamera
 from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
-_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # from y up
+_Z_UP = np.block([[Z_UP, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
 
 
 def write_nerfstudio(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> None:
@@ -23,7 +23,7 @@ def write_nerfstudio(reconstruction: Reconstruction, shot: Shot, path: str | Pat
     """
     film = FilmCamera.of(reconstruction, shot)
     names = dict(zip(np.asarray(shot.frame_numbers).tolist(), shot.frame_names, strict=True))
-    folder = Path(".") if shot.is_movie else Path(shot.source).absolute().parent
+    folder = Path(".") if shot.is_movie or not film.first_plate else Path(film.first_plate).parent
     k1, k2, p1, p2, k3 = np.pad(reconstruction.camera.distortion[:5], (0, 5))[:5].tolist()
     lens = {
         "camera_model": "OPENCV",

@@ -36,19 +36,19 @@ def write_chan(
 def write_nk(
     reconstruction: Reconstruction, shot: Shot, path: str | Path, options: FilmOptions = FilmOptions()
 ) -> None:
-    """Write a Read of the plate, a Camera3 with a key a frame.
+    """Write a Read of the plate, where it is known, and a Camera3 with a key a frame.
 
     Raises `InputError` when `path` cannot be written.
     """
     film = FilmCamera.of(reconstruction, shot, options)
     first, last = int(shot.frame_numbers[0]), int(shot.frame_numbers[-1])
     plate = f"{shot.width} {shot.height} 0 0 {shot.width} {shot.height} {film.pixel_aspect:.10g} sfm_plate"
-    window = 2 * film.window_offset
+    window, comments = 2 * film.window_offset, film.comments()
+    if np.abs(window[:, 1]).max() > 1e-6:
+        comments.append("win_translate y is in half heights, unverified: sfm undistort centres the plate")
     nodes = [
         ("Root", {"first_frame": first, "last_frame": last, "frame": first, "fps": f"{shot.fps:.10g}",
                   "format": f'"{plate}"', "lock_range": "true"}),
-        ("Read", {"inputs": 0, "file": _quoted(film.plate), "first": first, "last": last,
-                  "origfirst": first, "origlast": last, "format": f'"{plate}"', "on_error": "black", "name": "plate"}),
         ("Camera3", {
             "inputs": 0, "rot_order": "ZXY",
             "translate": _curves(film.frame_numbers, film.world_from_cams.translation),
@@ -56,9 +56,14 @@ def write_nk(
             "focal": _curves(film.frame_numbers, film.focal_mm[:, None]),
             "haperture": f"{film.aperture_mm[0]:.10g}", "vaperture": f"{film.aperture_mm[1]:.10g}",
             "win_translate": _curves(film.frame_numbers, window), "near": "0.01", "far": "10000",
-            "label": _quoted("\n".join(film.comments())), "name": "camera",
+            "label": _quoted("\n".join(comments)), "name": "camera",
         }),
     ]  # fmt: skip
+    if film.plate:
+        nodes.insert(1, ("Read", {
+            "inputs": 0, "file": _quoted(film.plate), "first": first, "last": last, "origfirst": first,
+            "origlast": last, "format": f'"{plate}"', "on_error": "black", "name": "plate",
+        }))  # fmt: skip
     with replacing(path) as temporary:
         temporary.write_text("version 13.0\n" + "".join(_node(kind, knobs) for kind, knobs in nodes), encoding="utf-8")
 

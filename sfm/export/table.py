@@ -8,21 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.export.film_camera import FilmCamera, FilmOptions
+from sfm.export.film_camera import METERS, FilmCamera, FilmOptions
 from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
 COLUMNS = (
     "frame", "name", "tx", "ty", "tz", "rx", "ry", "rz", "focal_mm", "focal_x_px", "focal_y_px", "center_x_px",
-    "center_y_px", "bridged", "rms_px", "center_sigma", "rotation_sigma_deg",
+    "center_y_px", "bridged", "rms_px", "sigma_x", "sigma_y", "sigma_z", "sigma_rx_deg", "sigma_ry_deg", "sigma_rz_deg",
 )  # fmt: skip
 
 
 def write_csv(
     reconstruction: Reconstruction, shot: Shot, path: str | Path, options: FilmOptions = FilmOptions()
 ) -> None:
-    """Write every frame of the shot; the cells of one without a camera are empty, as is what is unknown.
+    """Write every frame of the shot, standard deviations along and about the camera's own axes.
+
+    The cells of a frame without a camera are empty, as is what is unknown.
 
     Raises `InputError` when `path` cannot be written.
     """
@@ -30,7 +32,8 @@ def write_csv(
     there = np.flatnonzero(reconstruction.has_camera)
     numbers = np.column_stack([
         film.world_from_cams.translation, film.euler_zxy_deg, film.focal_mm, film.focal_px, film.principal_point,
-        reconstruction.bridged[there], reconstruction.frame_rms_px()[there], reconstruction.center_sigma[there],
+        reconstruction.bridged[there], reconstruction.frame_rms_px()[there],
+        reconstruction.center_sigma[there] / METERS[options.unit],
         np.degrees(reconstruction.rotation_sigma[there]),
     ])  # fmt: skip
     rows = dict(zip(there.tolist(), numbers.tolist(), strict=True))

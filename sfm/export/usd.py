@@ -5,17 +5,28 @@ Euler angles. Read by Blender, Houdini, Maya, Nuke's new 3D system, Unreal.
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfm.errors import MissingDependencyError
-from sfm.export.film_camera import METERS, FilmCamera, FilmOptions
+from sfm.export.film_camera import FAR_M, METERS, NEAR_M, FilmCamera, FilmOptions
 from sfm.export.point_columns import point_columns
 from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
-NEAR, FAR = 0.01, 1e4  # scene units: USD's own near plane of 1 cuts small sets
+if TYPE_CHECKING:
+    from pxr import Usd
+
+
+def check_usd() -> None:
+    """Raise `MissingDependencyError` where `usd-core` is not installed."""
+    try:
+        import pxr  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("usd-core", "usd", "USD") from error
 
 
 def write_usd(
@@ -27,10 +38,9 @@ def write_usd(
     have no key: USD interpolates there, and the root's documentation lists them. Raises `InputError` when `path` cannot
     be written, `MissingDependencyError` without `usd-core`.
     """
-    try:
-        from pxr import Gf, Sdf, Usd, UsdGeom, Vt
-    except ImportError as error:
-        raise MissingDependencyError("usd-core", "usd", "--format usd") from error
+    check_usd()
+    from pxr import Tf, Usd, UsdGeom
+
     film = FilmCamera.of(reconstruction, shot, options)
     stage = Usd.Stage.CreateInMemory(".usda")
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
@@ -43,13 +53,28 @@ def write_usd(
     stage.SetDefaultPrim(root.GetPrim())
     root.GetPrim().SetDocumentation("\n".join(film.comments()))
 
+    _define_camera(stage, film)
+    _define_points(stage, film, point_columns(reconstruction, film.tracks))
+    with replacing(path) as temporary, TemporaryDirectory(dir=temporary.parent, prefix=".usd-") as folder:
+        # by its suffix USD tells the format
+        named = Path(folder) / f"shot{Path(path).suffix or '.usd'}"
+        try:
+            stage.GetRootLayer().Export(str(named))
+        except Tf.ErrorException as error:
+            raise OSError(str(error)) from error
+        named.rename(temporary)
+
+
+def _define_camera(stage: "Usd.Stage", film: FilmCamera) -> None:
+    from pxr import Gf, UsdGeom
+
     camera = UsdGeom.Camera.Define(stage, "/shot/camera")
-    unit = 0.01 / METERS[options.unit]  # tenths of a scene unit in a millimetre
+    unit = 0.01 / METERS[film.options.unit]  # tenths of a scene unit in a millimetre
     aperture = unit * film.aperture_mm
     camera.CreateProjectionAttr(UsdGeom.Tokens.perspective)
     camera.CreateHorizontalApertureAttr(float(aperture[0]))
     camera.CreateVerticalApertureAttr(float(aperture[1]))
-    camera.CreateClippingRangeAttr(Gf.Vec2f(NEAR, FAR))
+    camera.CreateClippingRangeAttr(Gf.Vec2f(NEAR_M / METERS[film.options.unit], FAR_M / METERS[film.options.unit]))
     keys = film.frame_numbers.astype(float).tolist()
     _animate(camera.CreateFocalLengthAttr(), keys, unit * film.focal_mm)
     _animate(camera.CreateHorizontalApertureOffsetAttr(), keys, aperture[0] * film.window_offset[:, 0])
@@ -57,6 +82,10 @@ def write_usd(
     transform = camera.AddTransformOp()
     for key, matrix in zip(keys, film.matrices, strict=True):
         transform.Set(Gf.Matrix4d(matrix.T.tolist()), key)  # USD multiplies rows from the left
+
+
+def _define_points(stage: "Usd.Stage", film: FilmCamera, known: dict[str, np.ndarray]) -> None:
+    from pxr import Sdf, UsdGeom, Vt
 
     points = UsdGeom.Points.Define(stage, "/shot/points")
     points.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(film.points.astype(np.float32)))
@@ -69,14 +98,9 @@ def write_usd(
     points.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex).Set(Vt.Vec3fArray.FromNumpy(linear.astype(np.float32)))
     primvars = UsdGeom.PrimvarsAPI(points)
     kinds, arrays = (Sdf.ValueTypeNames.FloatArray, Sdf.ValueTypeNames.IntArray), (Vt.FloatArray, Vt.IntArray)
-    for name, values in point_columns(reconstruction, film.tracks).items():
+    for name, values in known.items():
         whole = values.dtype == np.int32
         primvars.CreatePrimvar(name, kinds[whole], UsdGeom.Tokens.vertex).Set(arrays[whole].FromNumpy(values))
-
-    with replacing(path) as temporary:
-        named = temporary.with_name(temporary.name + (Path(path).suffix or ".usd"))
-        stage.GetRootLayer().Export(str(named))
-        named.rename(temporary)
 
 
 def _animate(attribute, keys: list[float], values: np.ndarray) -> None:

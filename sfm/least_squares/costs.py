@@ -12,7 +12,7 @@ def robust_cost(problem: Problem, x: np.ndarray, units: slice = slice(None)) -> 
     units: which of `problem.losses` to count; the prior is counted only with all of them.
     """
     blocks, prior = costs_by_block(problem, x, units)
-    return float(blocks.sum() + prior * (units == slice(None)))
+    return float(blocks.sum() + (prior if units == slice(None) else 0.0))
 
 
 def costs_by_block(problem: Problem, x: np.ndarray, units: slice = slice(None)) -> tuple[np.ndarray, float]:
@@ -26,4 +26,6 @@ def costs_by_block(problem: Problem, x: np.ndarray, units: slice = slice(None)) 
 
     blocks = np.concatenate([np.zeros(0), *in_threads(part, slices(problem))])
     prior = at.prior()[0]
-    return 0.5 * np.nan_to_num(blocks, nan=np.inf, posinf=np.inf), 0.5 * float(np.nan_to_num(prior @ prior, nan=np.inf))
+    return 0.5 * np.nan_to_num(blocks, nan=np.inf, posinf=np.inf), 0.5 * float(
+        np.nan_to_num(prior @ prior, nan=np.inf, posinf=np.inf)
+    )
