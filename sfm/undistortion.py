@@ -141,7 +141,9 @@ def _write_plate(video: Video, frame: int, rgb: np.ndarray | None, st: np.ndarra
 
     if planes:
         with replacing(path) as temporary:
-            _write_exr(temporary, {name: seen(np.float32(plane)).astype(np.float16) for name, plane in planes.items()})
+            _write_exr(
+                temporary, {name: seen(plane.astype(np.float32)).astype(np.float16) for name, plane in planes.items()}
+            )
     elif rgb is not None:
         deep = (
             None if file is None else read_raw(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)

@@ -13,7 +13,7 @@ from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
-_RATES = {24: "film", 25: "pal", 30: "ntsc", 48: "show", 50: "palf", 60: "ntscf"}
+_RATES: dict[float, str] = {24: "film", 25: "pal", 30: "ntsc", 48: "show", 50: "palf", 60: "ntscf"}
 _RATES |= {rate: f"{rate:g}fps" for rate in (23.976, 29.97, 47.952, 59.94, 119.88)}
 _ZXY, _OVERSCAN, _LINEAR = 2, 3, 2
 
