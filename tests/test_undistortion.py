@@ -121,3 +121,25 @@ def test_everything_that_goes_with_the_undistorted_plate(rng, tmp_path):
     x, y = st[row, column, 0] * shot.width - 0.5, (1 - st[row, column, 1]) * shot.height - 0.5
     seen = cv2.remap(plates[2], np.float32([[x]]), np.float32([[y]]), cv2.INTER_CUBIC)[0, 0]
     np.testing.assert_allclose(video.read(2)[row, column], seen, atol=2)
+
+
+def test_exr_plates_stay_linear_and_a_zoom_has_a_map_a_frame(rng, tmp_path):
+    import OpenEXR
+
+    scene, shot = perturbed(rng, "zoom", lost=())
+    camera = dataclasses.replace(scene.camera, distortion=np.array([-0.1, 0.02, 0.0, 0.0]))
+    scene = dataclasses.replace(scene, camera=camera)
+    (tmp_path / "linear").mkdir()
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    light = np.full((shot.height, shot.width), 4.0, np.float32)  # brighter than white
+    for number in shot.frame_numbers:
+        with OpenEXR.File(header, {"R": light, "G": 0.5 * light, "B": 0.25 * light}) as file:
+            file.write(str(tmp_path / "linear" / f"sh.{number}.exr"))
+    written = write_undistorted(tmp_path / "flat", scene, open_video(tmp_path / "linear"), ["nerfstudio"])
+    names = sorted(file.name for file in (tmp_path / "flat").glob("*distort.*"))
+    assert names == sorted(f"{way}.{n}.exr" for n in shot.frame_numbers for way in ("redistort", "undistort"))
+    plate = read_exr(written["plates"] / f"sh.{shot.frame_numbers[3]}.exr")
+    assert plate is not None and plate["R"].dtype == np.float16
+    assert plate["R"].max() == pytest.approx(4, rel=0.3) and np.median(plate["G"]) == 2
+    first, last = (read_exr(tmp_path / "flat" / f"undistort.{n}.exr") for n in shot.frame_numbers[[0, -1]])
+    assert first is not None and last is not None and np.abs(first["R"] - last["R"]).max() > 1e-3
