@@ -6,7 +6,7 @@ Euler angles. Read by Blender, Houdini, Maya, Nuke's new 3D system, Unreal.
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from sfm.export.point_columns import point_columns
 from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
-
-if TYPE_CHECKING:
-    from pxr import Usd
 
 
 def check_usd() -> None:
@@ -65,7 +62,7 @@ def write_usd(
         named.rename(temporary)
 
 
-def _define_camera(stage: "Usd.Stage", film: FilmCamera) -> None:
+def _define_camera(stage: Any, film: FilmCamera) -> None:
     from pxr import Gf, UsdGeom
 
     camera = UsdGeom.Camera.Define(stage, "/shot/camera")
@@ -84,7 +81,7 @@ def _define_camera(stage: "Usd.Stage", film: FilmCamera) -> None:
         transform.Set(Gf.Matrix4d(matrix.T.tolist()), key)  # USD multiplies rows from the left
 
 
-def _define_points(stage: "Usd.Stage", film: FilmCamera, known: dict[str, np.ndarray]) -> None:
+def _define_points(stage: Any, film: FilmCamera, known: dict[str, np.ndarray]) -> None:
     from pxr import Sdf, UsdGeom, Vt
 
     points = UsdGeom.Points.Define(stage, "/shot/points")
