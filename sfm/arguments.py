@@ -106,10 +106,10 @@ def lens(shot: Shot, words: LensWords) -> Camera | None:
     return found if words.distortion is None else _distorted(found, words.distortion)
 
 
-def told_sensor_mm(shot: Shot, options: Mapping[str, Any]) -> float | None:
+def told_sensor_mm(options: Mapping[str, Any]) -> float | None:
     """Width of the sensor that a solve was told of, as its options are kept; None where it was not."""
-    words = LensWords(sensor_mm=options.get("sensor_mm"), sensor=options.get("sensor"))
-    return _shown_sensor_mm(shot, words) or None
+    name = options.get("sensor")
+    return sensor_mm(name)[0] if name else options.get("sensor_mm")
 
 
 def _shown_sensor_mm(shot: Shot, words: LensWords) -> float:

@@ -21,7 +21,6 @@ from sfm.errors import SfmError, UsageError
 
 if TYPE_CHECKING:
     from sfm.export import FilmOptions
-    from sfm.video import Shot
 
 app = typer.Typer(
     add_completion=False,
@@ -262,7 +261,7 @@ def reconstruct(
     with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
         video = open_video(clip, VideoOptions(frames, step, fps))
         lens = arguments.lens(video.shot, words)
-        film = exporters.FilmOptions(arguments.told_sensor_mm(video.shot, asked))
+        film = exporters.FilmOptions(arguments.told_sensor_mm(asked))
         options = options if lens is not None else arguments.starting_as_filmed(options, video)
         options = replace(options, readout=arguments.readout(readout_ms, video.shot.fps, step))
         given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
@@ -406,7 +405,7 @@ def export(
     from sfm.results import add_to_result, load_model
 
     scene, shot = load_model(result)
-    film = _film(result, shot, sensor_mm, unit)
+    film = _film(result, sensor_mm, unit)
     written = exporters.export(scene, shot, output or result, _names(formats), film)
     if output is None:
         add_to_result(result, written.values())
@@ -421,13 +420,13 @@ def _names(formats: list[str]) -> list[str]:
     return named
 
 
-def _film(result: Path, shot: "Shot", sensor_mm: float | None, unit: Unit) -> "FilmOptions":
+def _film(result: Path, sensor_mm: float | None, unit: Unit) -> "FilmOptions":
     """What the solve was told of the film back, unless it is told now."""
     from sfm.arguments import told_sensor_mm
     from sfm.export import FilmOptions
     from sfm.results import options_of
 
-    return FilmOptions(told_sensor_mm(shot, options_of(result)) if sensor_mm is None else sensor_mm, unit.value)
+    return FilmOptions(told_sensor_mm(options_of(result)) if sensor_mm is None else sensor_mm, unit.value)
 
 
 @app.command()
@@ -448,7 +447,7 @@ def undistort(
     from sfm.video import reopen
 
     scene, shot, _ = load_result(result)
-    film, told = _film(result, shot, sensor_mm, unit), console.error_console()
+    film, told = _film(result, sensor_mm, unit), console.error_console()
     with console.stages(told, console.loudness(False, False, False)) as progress:
         written = write_undistorted(
             output, scene, reopen(shot), _names(formats), film,

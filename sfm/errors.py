@@ -12,6 +12,7 @@ an unregistered frame is a mask in the `Reconstruction`.
 
 import json
 import sys
+from importlib import import_module
 
 
 class SfmError(Exception):
@@ -41,6 +42,14 @@ class MissingDependencyError(SfmError):
         # by package, not as sfm[extra]: the package index has another project of that name
         wanted = " ".join(package.replace(",", " ").replace(" and ", " ").split())
         super().__init__(f"{purpose} needs {package}, of the extra [{extra}]: {sys.executable} -m pip install {wanted}")
+
+
+def require(module: str, package: str, extra: str, purpose: str) -> None:
+    """Raise `MissingDependencyError` where a module cannot be imported."""
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(package, extra, purpose) from error
 
 
 class NotEnoughTracksError(SfmError):

@@ -97,17 +97,21 @@ def load_result(folder: str | Path) -> tuple[Reconstruction, Shot, dict[str, Any
 
     Raises `InputError` when the folder holds no result.
     """
-    folder = Path(folder)
+    shot, solve = _read_solve(Path(folder))
+    return Reconstruction.load(Path(folder) / RECONSTRUCTION), shot, solve
+
+
+def _read_solve(folder: Path) -> tuple[Shot, dict[str, Any]]:
+    """The shot, and what `solve.json` says; the reconstruction is not read."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     if not (folder / SOLVE).is_file():
         raise InputError(f"{folder}: holds no result of sfm reconstruct (no {SOLVE} in it)")
     try:
         solve = json.loads((folder / SOLVE).read_text(encoding="utf-8"))
-        shot = Shot.from_dict(solve["shot"])
+        return Shot.from_dict(solve["shot"]), solve
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / SOLVE}: cannot be read ({error}); solve the shot again") from error
-    return Reconstruction.load(folder / RECONSTRUCTION), shot, solve
 
 
 def load_model(folder: str | Path) -> tuple[Reconstruction, Shot]:
@@ -135,7 +139,7 @@ def add_to_result(folder: str | Path, places: Iterable[Path]) -> None:
     """Note in `solve.json` that these files below a result are ours, so that they are replaced with it."""
     if not (Path(folder) / SOLVE).is_file():
         return
-    solve = load_result(folder)[2]
+    solve = _read_solve(Path(folder))[1]
     names = {place.relative_to(folder).parts[0] for place in places}
     solve["files"] = sorted({*solve["files"], *names})
     with replacing(Path(folder) / SOLVE) as temporary:
@@ -144,7 +148,7 @@ def add_to_result(folder: str | Path, places: Iterable[Path]) -> None:
 
 def options_of(folder: str | Path) -> dict[str, Any]:
     """What the solve in a folder was asked for; empty of a COLMAP model."""
-    return load_result(folder)[2].get("options", {}) if (Path(folder) / SOLVE).is_file() else {}
+    return _read_solve(Path(folder))[1].get("options", {}) if (Path(folder) / SOLVE).is_file() else {}
 
 
 def describe(

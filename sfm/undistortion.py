@@ -63,15 +63,13 @@ def undistorted(reconstruction: Reconstruction, shot: Shot) -> tuple[Reconstruct
 
 def undistort_map(camera: Camera, ideal: Camera) -> np.ndarray:
     """Where each pixel of the undistorted plate reads the plate, (height, width, 2) S and T; of one lens, no zoom."""
-    x, y = _middles(ideal)
-    p = (np.stack([x, y], axis=-1) - ideal.principal_point) / ideal.focal_length
+    p = (_middles(ideal) - ideal.principal_point) / ideal.focal_length
     return _st(camera.img_from_cam(np.concatenate([p, np.ones_like(p[..., :1])], axis=-1)), camera)
 
 
 def redistort_map(camera: Camera, ideal: Camera) -> np.ndarray:
     """Where each pixel of the plate reads the undistorted one, (height, width, 2) S and T; of one lens, no zoom."""
-    x, y = _middles(camera)
-    p = camera.cam_from_img(np.stack([x, y], axis=-1))
+    p = camera.cam_from_img(_middles(camera))
     return _st(p * ideal.focal_length + ideal.principal_point, ideal)
 
 
@@ -118,9 +116,9 @@ def write_undistorted(
     return {"plates": first.parent} | export(there, larger, folder, formats, wider)
 
 
-def _middles(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
-    return x, y
+def _middles(camera: Camera) -> np.ndarray:
+    """Of the pixels, (height, width, 2) px."""
+    return np.stack(np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5), axis=-1)
 
 
 def _st(xy: np.ndarray, camera: Camera) -> np.ndarray:

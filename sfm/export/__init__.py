@@ -7,8 +7,9 @@ count in film backs and lengths, `PLACES` says where they go.
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sfm.errors import UsageError
-from sfm.export.alembic import check_alembic, write_alembic
+from sfm.errors import UsageError, require
+from sfm.export import alembic, usd
+from sfm.export.alembic import write_alembic
 from sfm.export.blender import write_blender
 from sfm.export.colmap import write_colmap
 from sfm.export.colmap_reader import read_colmap
@@ -20,7 +21,7 @@ from sfm.export.nuke import write_chan, write_nk
 from sfm.export.ply import write_ply
 from sfm.export.table import write_csv
 from sfm.export.tum import write_tum
-from sfm.export.usd import check_usd, write_usd
+from sfm.export.usd import write_usd
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
@@ -74,9 +75,9 @@ def named(formats: Iterable[str]) -> list[str]:
     names = list(dict.fromkeys(one for name in formats for one in SETS.get(name, (name,))))
     if unknown := [name for name in names if name not in PLACES]:
         raise UsageError(f"format {unknown[0]}: not one of {', '.join((*PLACES, *SETS))}")
-    for name, check in {"usd": check_usd, "abc": check_alembic}.items():
+    for name, needs in {"usd": usd.NEEDS, "abc": alembic.NEEDS}.items():
         if name in names:
-            check()
+            require(*needs)
     return names
 
 

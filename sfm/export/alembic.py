@@ -8,19 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.errors import MissingDependencyError
+from sfm.errors import require
 from sfm.export.film_camera import FAR_M, METERS, NEAR_M, FilmCamera, FilmOptions
 from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
-
-def check_alembic() -> None:
-    """Raise `MissingDependencyError` where `alembic3d` is not installed."""
-    try:
-        import alembic3d  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("alembic3d", "alembic", "Alembic") from error
+NEEDS = ("alembic3d", "alembic3d", "alembic", "Alembic")  # as `require` is told
 
 
 def write_alembic(
@@ -30,7 +24,7 @@ def write_alembic(
 
     Raises `InputError` when `path` cannot be written, `MissingDependencyError` without `alembic3d`.
     """
-    check_alembic()
+    require(*NEEDS)
     film = FilmCamera.of(reconstruction, shot, options)
     with replacing(path) as temporary:
         temporary.touch()  # says why where it cannot be written, which the archive does not

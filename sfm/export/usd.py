@@ -10,20 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from sfm.errors import MissingDependencyError
+from sfm.errors import require
 from sfm.export.film_camera import FAR_M, METERS, NEAR_M, FilmCamera, FilmOptions
 from sfm.export.point_columns import point_columns
 from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
-
-def check_usd() -> None:
-    """Raise `MissingDependencyError` where `usd-core` is not installed."""
-    try:
-        import pxr  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("usd-core", "usd", "USD") from error
+NEEDS = ("pxr", "usd-core", "usd", "USD")  # as `require` is told
 
 
 def write_usd(
@@ -35,7 +29,7 @@ def write_usd(
     have no key: USD interpolates there, and the root's documentation lists them. Raises `InputError` when `path` cannot
     be written, `MissingDependencyError` without `usd-core`.
     """
-    check_usd()
+    require(*NEEDS)
     from pxr import Tf, Usd, UsdGeom
 
     film = FilmCamera.of(reconstruction, shot, options)
