@@ -4,7 +4,8 @@
     ├── InputError                  a file or argument is not what it must be
     ├── MissingDependencyError      an optional package is needed
     ├── NotEnoughTracksError        the frames share too few tracks to start
-    └── NoSolutionError             the method ran and found nothing it can stand by
+    ├── NoSolutionError             the method ran and found nothing it can stand by
+    └── BelowGateError              it found less than was asked for; the result is kept
 
 Every message is one line that says what, where and what to do. Partial results are returned, never raised:
 an unregistered frame is a mask in the `Reconstruction`.
@@ -62,6 +63,12 @@ class NoSolutionError(SfmError):
     """The method ran and found nothing it can stand by."""
 
     exit_code = 4
+
+
+class BelowGateError(SfmError):
+    """A result is there, and kept, but its verdict is worse than was asked for."""
+
+    exit_code = 5
 
 
 def reason(error: Exception) -> str:

@@ -1,0 +1,73 @@
+"""`export` and `undistort`: a result for other programs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sfm.cli.words import Result, Unit, app, calm_opencv, names
+
+if TYPE_CHECKING:
+    from sfm.export import FilmOptions
+
+
+@app.command()
+def export(
+    result: Result,
+    formats: Annotated[list[str], typer.Option(
+        "--format", metavar="NAME,...", help="usd abc nk chan blender fbx ma csv colmap ply tum nerfstudio; vfx: most.",
+    )],
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: OUT.")] = None,
+    sensor_mm: Annotated[float | None, typer.Option(
+        metavar="MM", help="Width of the film back. Default: as the solve was told, else 36 mm, said to be assumed.",
+    )] = None,
+    unit: Annotated[Unit, typer.Option(help="Lengths in the files; a unit of the solve is a metre.")] = Unit.m,
+) -> None:  # fmt: skip
+    """Write a result for another program."""
+    from sfm import export as exporters
+    from sfm.results import add_to_result, load_model
+
+    scene, shot = load_model(result)
+    film = film_options(result, sensor_mm, unit)
+    written = exporters.export(scene, shot, output or result, names(formats), film)
+    if output is None:
+        add_to_result(result, written.values())
+    for place in written.values():
+        print(place)
+
+
+@app.command()
+def undistort(
+    result: Annotated[Path, typer.Argument(metavar="OUT", help="A result of sfm reconstruct.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to.")],
+    formats: Annotated[list[str], typer.Option(
+        "--format", metavar="NAME,...", help="The solve on the undistorted plate, as for export.",
+    )] = ["vfx"],  # noqa: B006
+    sensor_mm: Annotated[float | None, typer.Option(metavar="MM", help="As for export, of the plate before.")] = None,
+    unit: Annotated[Unit, typer.Option(help="As for export.")] = Unit.m,
+) -> None:  # fmt: skip
+    """Write undistorted plates, STMaps there and back, and the camera that goes with them."""
+    calm_opencv()
+    from sfm import console
+    from sfm.results import load_result
+    from sfm.undistortion import write_undistorted
+    from sfm.video import reopen
+
+    scene, shot, _ = load_result(result)
+    film, told = film_options(result, sensor_mm, unit), console.error_console()
+    with console.stages(told, console.loudness(False, False, False)) as progress:
+        written = write_undistorted(
+            output, scene, reopen(shot), names(formats), film,
+            lambda part: progress("undistorting", part, f"{len(shot.frame_numbers)} frames"),
+        )  # fmt: skip
+    for place in written.values():
+        print(place)
+
+
+def film_options(result: Path, sensor_mm: float | None, unit: Unit) -> "FilmOptions":
+    """What the solve was told of the film back, unless it is told now."""
+    from sfm.arguments import told_sensor_mm
+    from sfm.export import FilmOptions
+    from sfm.results import options_of
+
+    return FilmOptions(told_sensor_mm(options_of(result)) if sensor_mm is None else sensor_mm, unit.value)

@@ -1,0 +1,73 @@
+"""What several commands have in common: the app they belong to, options that mean the same everywhere."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sfm.errors import UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Camera and scene from a movie shot whose camera hardly moves.",
+)
+
+
+class DepthKind(StrEnum):
+    """What depth maps hold."""
+
+    metric = "metric"
+    depth = "depth"
+    disparity = "disparity"
+    affine_disparity = "affine_disparity"
+
+
+class Unit(StrEnum):
+    """What lengths are written in."""
+
+    m = "m"
+    cm = "cm"
+
+
+Result = Annotated[Path, typer.Argument(metavar="OUT", help="A result of sfm reconstruct, or a COLMAP model.")]
+
+
+DEPTH_HELP = (
+    "A folder with a depth map per frame, or a network: a name, a hub id, a folder, a file .onnx .tflite .pt, or "
+    "package.module:factory. auto: maps beside the clip, else a network that is here or can be had."
+)
+KIND_HELP = "What the maps hold, where they do not say; disparity is 1 / depth, affine with an unknown offset."
+FLIP_HELP = "Ask a network for mirrored frames too, and leave out what it sees differently there."
+LENS, DEPTH, FRAMES, TRACKS, RUN = "Lens (fixed when given)", "Depth prior", "Frames", "Tracks", "Run"
+
+
+def option(panel: str, help: str, *names: str, **settings: Any) -> Any:
+    """An option under a heading of the help."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
+
+
+def check_loudness(quiet: bool, verbose: bool, debug: bool) -> None:
+    """Raise `UsageError` where more than one is asked for."""
+    if quiet + verbose + debug > 1:
+        raise UsageError("--quiet, --verbose and --debug: choose one")
+
+
+def calm_opencv(debug: bool = False) -> None:
+    """Keep OpenCV and its FFmpeg from writing to stderr what our own one-line errors say better."""
+    if not debug:
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        import cv2
+
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def names(formats: list[str]) -> list[str]:
+    """Names out of lists of them, each perhaps several with commas between."""
+    named = [name.strip() for names in formats for name in names.split(",") if name.strip()]
+    if formats and not named:
+        raise UsageError("--format: names no format")
+    return named
