@@ -2,13 +2,16 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_AHEAD = 3  # results of each thread that may wait: enough that none of them does
 
 _here = threading.local()  # .working is set in threads of the pool
 
@@ -37,6 +40,18 @@ def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     >>> in_threads(lambda n: sum(in_threads(lambda k: k * k, range(n))), [2, 3])
     [1, 5]
     """
+    return list(each_in_threads(function, items))
+
+
+def each_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`in_threads`, one result after the other: no more than a few wait to be taken, however large they are."""
     if getattr(_here, "working", False):  # waiting for the pool from inside it could wait for ever
-        return [function(item) for item in items]
-    return list(_pool().map(function, items))
+        yield from map(function, items)
+        return
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(_pool().submit(function, item))
+        if len(waiting) > _AHEAD * (os.cpu_count() or 1):
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -130,7 +130,7 @@ def test_a_band_solves_what_a_dense_matrix_solves(rng, shared, few_free):
     found = []
     for reach in (width, size):
         system = ReducedSystem(size, shared, reach)
-        system.add_blocks(*added[0])
+        system.add_blocks(*added[0], low=0)
         system.add_sparse(added[1])
         system.add_diagonal(np.full(size + shared, 60.0))
         for low, M in added[2]:

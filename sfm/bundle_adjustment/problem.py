@@ -1,7 +1,8 @@
 """A shot as a least-squares problem: which parameters it has, where they start, what they mean at the end.
 
-Points move along (x/z, y/z, log z) of the first camera that sees them: at small parallax that chart is nearly linear
-where xyz is not.
+Points move along (x/z, y/z, 1/z) of the first camera that sees them (Civera et al. 2008), the last as 1 - z0/z: what
+pictures see of a point is nearly linear in that chart, however little parallax it has and however far it goes, where it
+is not in xyz nor in log z.
 """
 
 from dataclasses import replace
@@ -17,6 +18,8 @@ from sfm.geometry.transform import Rigid3
 from sfm.least_squares import Linearization, Loss, Losses
 from sfm.residuals import log_depth, radial_reprojection, reprojection
 from sfm.scene import DepthPriors, Reconstruction, Tracks
+
+_FAR = 0.15  # of the nearness a point starts with
 
 
 class ShotProblem:
@@ -123,7 +126,8 @@ class ShotProblem:
         self.anchor_R, self.anchor_t = self.R0[anchor], self.t0[anchor]
         self.points0 = before.points[self.tracks]
         in_anchor = np.einsum("pij,pj->pi", self.anchor_R, self.points0) + self.anchor_t
-        self.chart0 = np.column_stack([in_anchor[:, :2] / in_anchor[:, 2:], np.log(in_anchor[:, 2])])
+        self.depth0 = in_anchor[:, 2]
+        self.chart0 = np.column_stack([in_anchor[:, :2] / in_anchor[:, 2:], np.zeros(len(in_anchor))])
         if not self.options.refine_points:
             self.fixed_points = self.points0
             self.num_eliminated, self.eliminated_size = 0, 3
@@ -153,9 +157,8 @@ class ShotProblem:
         """Points (n, 3) in the world from their charts."""
         if not self.options.refine_points:
             return self.fixed_points
-        # the exponent is clipped only so that a wild trial step overflows to a large cost and not to NaN
-        depth = np.exp(np.clip(chart[:, 2:], -30, 30))
-        in_anchor = np.column_stack([chart[:, :2], np.ones(len(chart))]) * depth
+        depth = self.depth0 / _nearness(chart[:, 2])[0]
+        in_anchor = np.column_stack([chart[:, :2], np.ones(len(chart))]) * depth[:, None]
         return np.einsum("pji,pj->pi", self.anchor_R, in_anchor - self.anchor_t)
 
     @cached_property
@@ -229,12 +232,24 @@ class ShotProblem:
         V = np.einsum("ran,rbn,n->nab", lin.eliminated[:2], lin.eliminated[:2], weights, optimize=True)
         starts = np.searchsorted(self.eliminated_index, np.arange(self.num_eliminated))
         V = np.add.reduceat(V, starts, axis=0)
-        information = depth_information(V)
+        log_slope = _nearness(self.split(x)[2][:, 2])[1]
+        information = depth_information(V) / log_slope**2
         return np.where(information > 0, 1 / np.sqrt(np.maximum(information, 1e-300)), np.inf)
 
 
+def _nearness(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """z0/z of charts' last coordinate (n,) and d log z / dv: 1 - v, but a point at infinity is never passed.
+
+    Beyond seven times its first depth it approaches infinity as an exponential does, so that it may come back.
+    """
+    u = np.maximum(1 - v, _FAR)
+    beyond = np.minimum(1 - v - _FAR, 0.0) / _FAR
+    # clipped only so that a wild trial step overflows to a large cost and not to NaN
+    return u * np.exp(np.maximum(beyond, -60.0)), 1 / u
+
+
 def depth_information(V: np.ndarray) -> np.ndarray:
-    """Of log depth, a chart's other coordinates free to follow, (n,), from charts' information V (n, 3, 3)."""
+    """Of log depth where charts begin, their other coordinates free to follow, (n,), from their V (n, 3, 3)."""
     across = V[:, 0, 0] + V[:, 1, 1]
     tiny = 1e-12 * np.eye(2) * (across + 1e-30)[:, None, None]
     lateral = np.linalg.solve(V[:, :2, :2] + tiny, V[:, :2, 2:])
@@ -354,10 +369,11 @@ class ShotEvaluation:
     @cached_property
     def _chart_basis(self) -> np.ndarray:
         """Derivative of each point by its chart, (3, 3, points)."""
-        depth = np.exp(np.clip(self.chart[:, 2], -30, 30))
+        nearness, log_slope = _nearness(self.chart[:, 2])
+        depth = self.problem.depth0 / nearness
         basis = np.zeros((len(depth), 3, 3))
         basis[:, 0, 0] = basis[:, 1, 1] = depth
-        basis[:, :, 2] = np.column_stack([self.chart[:, :2], np.ones(len(depth))]) * depth[:, None]
+        basis[:, :, 2] = np.column_stack([self.chart[:, :2], np.ones(len(depth))]) * (depth * log_slope)[:, None]
         return _columns(np.swapaxes(self.problem.anchor_R, 1, 2) @ basis)
 
     def prior(self) -> tuple[np.ndarray, csr_array]:

@@ -111,7 +111,7 @@ class Posterior:
         rotated = np.einsum("pij,pj->pi", problem.anchor_R, problem.points0)
         by_camera = np.zeros((len(weight), 6))
         by_camera[:, 0], by_camera[:, 1], by_camera[:, 5] = rotated[:, 1], -rotated[:, 0], 1.0
-        by_camera *= (weight / np.exp(problem.chart0[:, 2]))[:, None]
+        by_camera *= (weight / problem.depth0)[:, None]
         first = problem.kept_index[np.searchsorted(problem.eliminated_index, np.arange(problem.num_eliminated))]
         np.add.at(measured[: larger.size].reshape(larger.shape)[:, :6], first, by_camera)
         measured[~problem.free] = 0.0

@@ -15,17 +15,26 @@ def robust_cost(problem: Problem, x: np.ndarray, units: slice = slice(None)) -> 
     return float(blocks.sum() + (prior if units == slice(None) else 0.0))
 
 
-def costs_by_block(problem: Problem, x: np.ndarray, units: slice = slice(None)) -> tuple[np.ndarray, float]:
-    """What the observations of each eliminated block add to `robust_cost`, (blocks,), and what the prior does."""
-    at = problem.at(x)
+def costs_by_block(
+    problem: Problem, x: np.ndarray, units: slice = slice(None), asked: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """What the observations of each eliminated block add to `robust_cost`, (blocks,), and what the prior does.
 
-    def part(rows: slice) -> np.ndarray:
+    asked (blocks,) bool: the slices that hold one of these are looked at, blocks in others are NaN.
+    """
+    # blocks that are held are blocks all the same
+    at, found = problem.at(x), np.full(problem.eliminated_index.max(initial=-1) + 1, np.nan)
+
+    def part(rows: slice) -> None:
         residuals, index = at.residuals(rows), problem.eliminated_index[rows]
         costs = (loss((residuals[u] ** 2).sum(0), knee_of(knee, rows))[0] for u, loss, knee in problem.losses[units])
-        return np.bincount(index - index[0], sum(costs, np.zeros(len(index))))
+        of_blocks = np.bincount(index - index[0], sum(costs, np.zeros(len(index))))
+        found[index[0] : index[-1] + 1] = 0.5 * np.nan_to_num(of_blocks, nan=np.inf, posinf=np.inf)
 
-    blocks = np.concatenate([np.zeros(0), *in_threads(part, slices(problem))])
+    def is_asked(rows: slice) -> bool:
+        index = problem.eliminated_index
+        return asked is None or bool(asked[index[rows.start] : index[rows.stop - 1] + 1].any())
+
+    in_threads(part, filter(is_asked, slices(problem)))
     prior = at.prior()[0]
-    return 0.5 * np.nan_to_num(blocks, nan=np.inf, posinf=np.inf), 0.5 * float(
-        np.nan_to_num(prior @ prior, nan=np.inf, posinf=np.inf)
-    )
+    return found, 0.5 * float(np.nan_to_num(prior @ prior, nan=np.inf, posinf=np.inf))

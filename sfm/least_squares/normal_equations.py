@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from sfm.least_squares.coupling import Coupling, couplings
 from sfm.least_squares.problem import Evaluation, Problem, knee_of
 from sfm.least_squares.reduced_system import ReducedSystem
-from sfm.threads import in_threads
+from sfm.threads import each_in_threads, in_threads
 
 _NEXT_TO_NONE = 1e-12  # damping, where covariances are asked for
 
@@ -63,16 +63,21 @@ class NormalEquations:
         self.U = ReducedSystem(self.size, problem.num_shared, _width(problem, prior))
         self.U.add_sparse(prior)
         self.parts: list[_Part] = []
-        for part, U, border, corner, g in in_threads(lambda of: self._part(at, of), tied or couplings(problem)):
-            self.U.add_blocks(U, border, corner)
-            self.g[: self.size] -= g[: problem.kept_size].T.ravel()
-            self.g[self.size :] -= g[problem.kept_size :].sum(1)
+        k = problem.kept_size
+        tied = tied or couplings(problem)
+        sums = each_in_threads(lambda of: self._part(at, of), tied)
+        for coupling, (part, U, border, corner, g) in zip(tied, sums, strict=True):
+            low, high = coupling.low * k, coupling.high * k
+            self.U.add_blocks(U, border, corner, low)
+            self.g[low:high] -= g[:k].T.ravel()
+            self.g[self.size :] -= g[k:].sum(1)
             if part is not None:
                 self.parts.append(part)
 
     def _part(self, at: Evaluation, coupling: Coupling):
-        """One slice: its `_Part` and sums over it for the kept blocks, the border and the corner of U, and g."""
-        problem, rows, kept = self.problem, coupling.rows, coupling.kept
+        """One slice: its `_Part` and sums over it for the kept blocks it may touch, the border and the corner of U,
+        and g."""
+        problem, rows, kept = self.problem, coupling.rows, coupling.kept - coupling.low
         lin = at.linearize(rows)
         weights = np.empty_like(lin.residuals)
         for unit, loss, knee in problem.losses:
@@ -80,9 +85,9 @@ class NormalEquations:
         r = lin.residuals * weights
         A, B, C = (J * weights[:, None] for J in (lin.kept, lin.eliminated, lin.shared))
         k, b = problem.kept_size, problem.num_shared
-        by_frame = lambda v: np.bincount(kept, v, problem.num_kept)  # noqa: E731
-        U, g = np.zeros((k, k, problem.num_kept)), np.zeros((k + b, problem.num_kept))
-        border = np.zeros((k, b, problem.num_kept))
+        count = coupling.high - coupling.low
+        by_frame = lambda v: np.bincount(kept, v, count)  # noqa: E731
+        U, g, border = np.zeros((k, k, count)), np.zeros((k + b, count)), np.zeros((k, b, count))
         for a in range(k):
             g[a] = by_frame((A[:, a] * r).sum(0))
             for c in range(a + 1):
@@ -101,34 +106,40 @@ class NormalEquations:
         )  # fmt: skip
         return part, U, border, corner, g
 
-    def factor(self, damping: float) -> bool:
-        """Eliminate and factor at this damping; False when the reduced system is not positive definite."""
+    def factor(self, damping: float, of_blocks: np.ndarray | None = None) -> bool:
+        """Eliminate and factor at this damping; False when the reduced system is not positive definite.
+
+        of_blocks (blocks,): damping of each eliminated block, where it is more.
+        """
         S = self.U.copy()
         self.damping = damping * np.maximum(S.diagonal(), 1e-12)
         S.add_diagonal(self.damping)
-        for product, low in in_threads(lambda p: self._eliminate(p, damping), self.parts):
+        own = np.maximum(damping, np.zeros(self.problem.num_eliminated) if of_blocks is None else of_blocks)
+        for product, low in each_in_threads(lambda part: self._eliminate(part, own), self.parts):
             S.subtract(product, low)
         reduced = S.factor(self.problem.free)
         if reduced is not None:
             self.reduced = reduced
         return reduced is not None
 
-    def _eliminate(self, part: _Part, damping: float) -> tuple[np.ndarray, int]:
+    def _eliminate(self, part: _Part, of_blocks: np.ndarray) -> tuple[np.ndarray, int]:
         """W V^-1 W^T of a part over the kept parameters from which on it touches any, and the shared ones."""
-        self._damp(part, damping)
+        self._damp(part, of_blocks[part.coupling.first : part.coupling.last])
         return part.coupling.squared(*part.whitened()), part.coupling.low * self.problem.kept_size
 
-    def _damp(self, part: _Part, damping: float) -> None:
+    def _damp(self, part: _Part, damping: np.ndarray | float) -> None:
         diagonal = np.einsum("aap->ap", part.V)
         # a block whose direction nothing measures must not take steps of any length
         part.damping = damping * np.maximum(diagonal, 1e-6 * diagonal.max(0) + 1e-12)
         V = part.V + np.einsum("ab,ap->abp", np.eye(len(part.V)), part.damping)
         part.L_inv = _inverse_cholesky(V)
 
-    def solve(self, damping: float) -> tuple[np.ndarray, float]:
-        """The damped step over all parameters and the decrease of the cost it predicts (-1 if there is none)."""
+    def solve(self, damping: float, of_blocks: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        """The step over all parameters, damped as `factor` says, and the decrease of the cost it predicts (-1 if there
+        is none)."""
         blocks = [part.g for part in self.parts]
-        if not (np.isfinite(self.g).all() and all(np.isfinite(g).all() for g in blocks) and self.factor(damping)):
+        finite = np.isfinite(self.g).all() and all(np.isfinite(g).all() for g in blocks)
+        if not (finite and self.factor(damping, of_blocks)):
             return np.zeros(len(self.g) + self.problem.num_eliminated * self.problem.eliminated_size), -1.0
         step, block_steps = self.back_substitute(self.g, blocks)
         gain = step @ (self.damping * step + self.g)
@@ -185,10 +196,10 @@ class NormalEquations:
 
     def _pulled(self, part: _Part, blocks: np.ndarray) -> np.ndarray:
         """W blocks, (e, blocks) of a part -> (m,) over the kept and shared parameters."""
-        k, found = self.problem.kept_size, np.zeros(len(self.g))
-        coupling = np.einsum("abn,bn->an", part.W, blocks.take(part.coupling.block, axis=1))
+        k, found, of = self.problem.kept_size, np.zeros(len(self.g)), part.coupling
+        coupling = np.einsum("abn,bn->an", part.W, blocks.take(of.block, axis=1))
         for a in range(k):
-            found[a : self.size : k] = np.bincount(part.coupling.kept, coupling[a], self.problem.num_kept)
+            found[of.low * k + a : of.high * k : k] = np.bincount(of.kept - of.low, coupling[a], of.high - of.low)
         found[self.size :] = np.einsum("abp,bp->a", part.W_shared, blocks)
         return found
 

@@ -32,7 +32,7 @@ class _Inner(Protocol):
     def copy(self) -> "_Inner": ...
     def diagonal(self) -> np.ndarray: ...
     def add_diagonal(self, values: np.ndarray) -> None: ...
-    def add_blocks(self, blocks: np.ndarray) -> None: ...
+    def add_blocks(self, blocks: np.ndarray, low: int) -> None: ...
     def add_sparse(self, matrix: csr_array) -> None: ...
     def add_product(self, columns: np.ndarray, inner: np.ndarray) -> None: ...
     def subtract(self, window: np.ndarray, low: int) -> None: ...
@@ -54,9 +54,9 @@ class _Dense:
     def add_diagonal(self, values: np.ndarray) -> None:
         self.matrix[np.diag_indices_from(self.matrix)] += values
 
-    def add_blocks(self, blocks: np.ndarray) -> None:
-        k, _, count = blocks.shape
-        at = np.arange(count)
+    def add_blocks(self, blocks: np.ndarray, low: int) -> None:
+        k, count = len(blocks), len(self.matrix) // len(blocks)
+        at = low // k + np.arange(blocks.shape[2])
         self.matrix.reshape(count, k, count, k)[at, :, at, :] += np.moveaxis(blocks, 2, 0)
 
     def add_sparse(self, matrix: csr_array) -> None:
@@ -96,11 +96,11 @@ class _Band:
     def add_diagonal(self, values: np.ndarray) -> None:
         self.band[:, 0] += values
 
-    def add_blocks(self, blocks: np.ndarray) -> None:
-        k = len(blocks)
+    def add_blocks(self, blocks: np.ndarray, low: int) -> None:
+        k, high = len(blocks), low + len(blocks) * blocks.shape[2]
         for a in range(k):
             for c in range(a + 1):
-                self.band[c::k, a - c] += blocks[a, c]
+                self.band[low + c : high : k, a - c] += blocks[a, c]
 
     def add_sparse(self, matrix: csr_array) -> None:
         lower = tril(matrix, format="coo")
@@ -247,10 +247,12 @@ class ReducedSystem:
         self.inner.add_diagonal(values[:size])
         self.corner[np.diag_indices_from(self.corner)] += values[size:]
 
-    def add_blocks(self, blocks: np.ndarray, border: np.ndarray, corner: np.ndarray) -> None:
-        """Add a block (k, k, blocks) of each kept block, border (k, b, blocks) and corner (b, b)."""
-        self.inner.add_blocks(blocks)
-        self.border += np.moveaxis(border, 2, 0).reshape(self.border.shape)
+    def add_blocks(self, blocks: np.ndarray, border: np.ndarray, corner: np.ndarray, low: int) -> None:
+        """Add a block (k, k, blocks) of every kept block from parameter `low` on, border (k, b, blocks) and corner
+        (b, b)."""
+        self.inner.add_blocks(blocks, low)
+        k, b, count = border.shape
+        self.border[low : low + k * count] += np.moveaxis(border, 2, 0).reshape(k * count, b)
         self.corner += corner
 
     def add_sparse(self, matrix: csr_array) -> None:

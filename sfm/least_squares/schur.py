@@ -1,17 +1,18 @@
 """Robust Levenberg-Marquardt: damping by the gain ratio (Nielsen 1999), robust losses by iterative re-weighting.
 
-Where a step gains less than it promised, every eliminated block takes as much of its own part as serves it: given what
-is kept the blocks are independent, and one point whose depth nothing tells must not hold up all others (after the
-embedded point iterations of Jeong et al. 2012).
+Given what is kept the eliminated blocks are independent, and one point whose depth nothing tells must not hold up all
+others. One that a step makes worse takes as much of its own part as serves it (after the embedded point iterations of
+Jeong et al. 2012), and is damped by itself from then on.
 """
 
 import logging
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sfm.least_squares.costs import costs_by_block, robust_cost
+from sfm.least_squares.costs import costs_by_block
 from sfm.least_squares.coupling import couplings
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status
@@ -19,7 +20,8 @@ from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Stat
 logger = logging.getLogger(__name__)
 
 _POOR = 0.75  # of the gain promised
-_PARTS = (0.25, 0.0)  # of its step, that a block may take instead
+_PARTS = (1 / 4, 1 / 16, 1 / 64, 0.0)  # of its step, that a block may take instead
+_BLOCK_FACTOR, _BLOCK_DAMPING = 4.0, 1e-5  # by how much the damping of such a block changes, and from where
 
 
 def levenberg_marquardt(
@@ -36,22 +38,28 @@ def levenberg_marquardt(
 
 def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions) -> tuple[np.ndarray, SolverReport]:
     started = time.perf_counter()
-    cost = robust_cost(problem, x)
-    costs, damping, growth = [cost], options.initial_damping, 2.0
+    here = _Place.at(problem, x)
+    costs, damping, growth = [here.cost], options.initial_damping, 2.0
+    of_blocks = np.zeros(problem.num_eliminated)
     tied, system, status, iteration = couplings(problem), None, Status.MAX_ITERATIONS, 0
     for iteration in range(1, options.max_iterations + 1):
-        system = system or NormalEquations(problem, x, tied)
-        step, predicted = system.solve(damping)
-        candidate, candidate_cost = x, float("inf")
+        system = system or NormalEquations(problem, here.x, tied)
+        step, predicted = system.solve(damping, of_blocks)
+        gain, there = -1.0, None
         if predicted > 0:
-            candidate, candidate_cost = _stepped(problem, x, step, enough=cost - _POOR * predicted)
-        gain = (cost - candidate_cost) / predicted if predicted > 0 else -1.0
-        logger.debug("iteration %d: cost %.6f -> %.6f, damping %.1e", iteration, cost, candidate_cost, damping)
-        negligible = predicted < options.cost_tolerance * cost
-        if gain > 0:
-            if negligible and cost - candidate_cost < options.cost_tolerance * cost:
+            there, parts = _stepped(problem, here, step, enough=here.cost - _POOR * predicted)
+            raised = _BLOCK_FACTOR * np.maximum(of_blocks, max(damping, _BLOCK_DAMPING))
+            of_blocks = np.where(parts < 1, raised, of_blocks / _BLOCK_FACTOR)
+            gain = (here.cost - there.cost) / predicted
+            logger.debug(
+                "iteration %d: cost %.6f -> %.6f, damping %.1e, %d blocks by themselves",
+                iteration, here.cost, there.cost, damping, (parts < 1).sum(),
+            )  # fmt: skip
+        negligible = predicted < options.cost_tolerance * here.cost
+        if there is not None and gain > 0:
+            if negligible and here.cost - there.cost < options.cost_tolerance * here.cost:
                 status = Status.CONVERGED
-            x, cost, system = candidate, candidate_cost, None
+            here, system = there, None
             damping, growth = max(damping * max(1 / 10, 1 - (2 * gain - 1) ** 3), 1e-12), 2.0
         else:
             damping, growth = damping * growth, growth * 2
@@ -59,29 +67,52 @@ def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions
                 status = Status.CONVERGED
             elif damping > 1e10:
                 status = Status.NO_PROGRESS
-        costs.append(cost)
+        costs.append(here.cost)
         if status is Status.MAX_ITERATIONS and time.perf_counter() - started > options.time_limit_s:
             status = Status.TIME_LIMIT
-        if options.callback is not None and options.callback(iteration, cost):
+        if options.callback is not None and options.callback(iteration, here.cost):
             status = Status.STOPPED
         if status is not Status.MAX_ITERATIONS:
             break
-    return x, SolverReport(status, iteration, costs[0], cost, tuple(costs))
+    return here.x, SolverReport(status, iteration, costs[0], here.cost, tuple(costs))
 
 
-def _stepped(problem: Problem, x: np.ndarray, step: np.ndarray, enough: float) -> tuple[np.ndarray, float]:
-    """x + step and what it costs; where that is more than enough, every eliminated block takes that part of its own
-    step that makes its observations cheapest."""
-    candidate = x + step
-    costs, prior = costs_by_block(problem, candidate)
-    if costs.sum() + prior <= enough or not problem.num_eliminated:
-        return candidate, float(costs.sum() + prior)
-    own = slice(problem.num_kept * problem.kept_size + problem.num_shared, None)
-    parts = np.ones(problem.num_eliminated)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A parameter vector and what it costs: each eliminated block's observations (blocks,), and the prior."""
+
+    x: np.ndarray
+    blocks: np.ndarray
+    prior: float
+
+    @classmethod
+    def at(cls, problem: Problem, x: np.ndarray) -> "_Place":
+        return cls(x, *costs_by_block(problem, x))
+
+    @property
+    def cost(self) -> float:
+        return float(self.blocks.sum() + self.prior)
+
+
+def _stepped(problem: Problem, here: _Place, step: np.ndarray, enough: float) -> tuple[_Place, np.ndarray]:
+    """Where a step leads, and the part of it (blocks,) that each eliminated block took of its own.
+
+    Where it costs more than enough, the blocks that are worse than before, and otherwise those that are so by more than
+    the mean block costs, take the part that makes their observations cheapest.
+    """
+    there = _Place.at(problem, here.x + step)
+    parts, costs = np.ones(problem.num_eliminated), there.blocks
+    if not len(parts):
+        return there, parts
+    tolerated = here.blocks + (0.0 if there.cost > enough else here.blocks.mean())
+    own = slice(len(step) - problem.num_eliminated * problem.eliminated_size, None)
     for part in _PARTS:
-        candidate[own] = x[own] + part * step[own]
-        tried, _ = costs_by_block(problem, candidate)
-        parts = np.where(tried < costs, part, parts)
-        costs = np.minimum(costs, tried)
-    candidate[own] = x[own] + np.repeat(parts, problem.eliminated_size) * step[own]
-    return candidate, float(costs.sum() + prior)
+        worse = costs > tolerated
+        if not worse.any():
+            break
+        there.x[own] = here.x[own] + np.repeat(np.where(worse, part, parts), problem.eliminated_size) * step[own]
+        tried, _ = costs_by_block(problem, there.x, asked=worse)
+        cheaper = worse & (tried < costs)
+        parts, costs = np.where(cheaper, part, parts), np.where(cheaper, tried, costs)
+    there.x[own] = here.x[own] + np.repeat(parts, problem.eliminated_size) * step[own]
+    return _Place(there.x, costs, there.prior), parts
