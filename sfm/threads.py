@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 3  # results of each thread that may wait: enough that none of them does
+_AHEAD = 2  # items of each thread at work or waiting to be taken: enough that none of them stands still
 
 _here = threading.local()  # .working is set in threads of the pool
 
@@ -51,7 +51,7 @@ def each_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[
     waiting: deque[Future[R]] = deque()
     for item in items:
         waiting.append(_pool().submit(function, item))
-        if len(waiting) > _AHEAD * (os.cpu_count() or 1):
+        if len(waiting) >= _AHEAD * (os.cpu_count() or 1):
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

@@ -16,7 +16,7 @@ from sfm.least_squares import (
     scipy_least_squares,
     sparse_jacobian,
 )
-from sfm.least_squares.coupling import Coupling
+from sfm.least_squares.coupling import Coupling, bundles, dense, squared
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.reduced_system import ReducedSystem, _Band, _Dense
 from sfm.least_squares.scipy_reference import _robustify
@@ -94,16 +94,40 @@ def test_pairs_of_observations_give_what_the_dense_product_gives(rng, seen, shar
         eliminated_index=np.repeat(np.arange(blocks), seen), num_shared=shared, kept_size=k, num_eliminated=blocks,
     )  # fmt: skip
     coupling = Coupling.of(problem, slice(5 * seen, 35 * seen))
-    Y, of_shared = rng.standard_normal((k, e, 30 * seen)), rng.standard_normal((shared, e, 30))
-    M = coupling.matrix(Y, of_shared)
+    Y, of_shared = rng.standard_normal((30 * seen, e, k)), rng.standard_normal((shared, e, 30))
+    M = dense([(coupling, Y, of_shared)], coupling.low, coupling.high)
     assert (coupling.pairs is None) == (seen == 20)
-    assert len(M) == (coupling.high - coupling.low) * k + shared
-    np.testing.assert_allclose(coupling.squared(Y, of_shared), M @ M.T, atol=1e-12)
-    inner = [Y[:, :, at] for at in range(seen)]
-    of_first = np.zeros((len(M), e))
-    for at, block in zip(problem.kept_index[5 * seen : 6 * seen] - coupling.low, inner, strict=True):
-        of_first[at * k : (at + 1) * k] = block
-    np.testing.assert_array_equal(M[: len(M) - shared, :e], of_first[: len(M) - shared])
+    assert M.shape == (30 * e, (coupling.high - coupling.low) * k + shared)
+    found = squared([(coupling, Y, of_shared)], coupling.low, coupling.high)
+    np.testing.assert_allclose(found, M.T @ M, atol=1e-12)
+    of_first = np.zeros((e, M.shape[1]))
+    for at, block in zip(problem.kept_index[5 * seen : 6 * seen] - coupling.low, Y[:seen], strict=True):
+        of_first[:, at * k : (at + 1) * k] = block
+    np.testing.assert_array_equal(M[:e, : M.shape[1] - shared], of_first[:, : M.shape[1] - shared])
+
+
+def test_couplings_squared_together_are_the_sum_of_each(rng):
+    """Those of the same kept blocks nearly; one of others, and one of few blocks, by themselves."""
+    kept, k, e = 40, 3, 2
+    spans = [range(20)] * 30 + [range(1, 21)] * 30 + [range(20, 40)] * 30
+    problem = SimpleNamespace(
+        kept_index=np.concatenate([list(span) for span in spans]), eliminated_index=np.repeat(np.arange(90), 20),
+        num_shared=1, kept_size=k, num_eliminated=90,
+    )  # fmt: skip
+    tied = [Coupling.of(problem, slice(600 * i, 600 * (i + 1))) for i in range(3)]
+    bundled = bundles(tied, e)
+    assert [(bundle.first, bundle.last, bundle.low, bundle.high) for bundle in bundled] == [
+        (0, 2, 0, 21),
+        (2, 3, 20, 40),
+    ]
+    of = [(one, rng.standard_normal((600, e, k)), rng.standard_normal((1, e, 30))) for one in tied[:2]]
+    together = np.zeros((kept * k + 1,) * 2)
+    for one in of:
+        size, low = (one[0].high - one[0].low) * k, one[0].low * k
+        at = np.r_[low + np.arange(size), kept * k]
+        together[np.ix_(at, at)] += squared([one], one[0].low, one[0].high)
+    at = np.r_[: 21 * k, kept * k]
+    np.testing.assert_allclose(squared(of, 0, 21), together[np.ix_(at, at)], atol=1e-12)
 
 
 # the reduced system

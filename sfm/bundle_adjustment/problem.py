@@ -259,7 +259,7 @@ def depth_information(V: np.ndarray) -> np.ndarray:
 
 
 def _by_span(tracks: Tracks, rows: np.ndarray) -> np.ndarray:
-    """Observations, by track as before, tracks that span the same frames next to each other.
+    """Observations, by track as before, tracks that span about as many frames, and the same ones, next to each other.
 
     What few frames see together fills little of the reduced system, and takes little time to eliminate.
     """
@@ -267,7 +267,7 @@ def _by_span(tracks: Tracks, rows: np.ndarray) -> np.ndarray:
     starts, block = np.flatnonzero(new), np.cumsum(new) - 1
     first, last = tracks.frame[rows[starts]], tracks.frame[rows[np.r_[starts[1:], len(rows)] - 1]]
     rank = np.empty(len(starts), int)
-    rank[np.lexsort((last, first))] = np.arange(len(starts))
+    rank[np.lexsort((last, first, np.log2(last - first + 1).astype(int)))] = np.arange(len(starts))
     return rows[np.argsort(rank[block], kind="stable")]
 
 

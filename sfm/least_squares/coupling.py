@@ -1,4 +1,4 @@
-"""What the observations of a slice tie together, and the product W V^-1 W^T that eliminating their blocks takes.
+"""What the observations of a slice tie together, and the product W V^-1 W^T that eliminating their blocks takes: M^T M.
 
 Blocks that touch most of the kept blocks between their first and their last, as tracks of a shot do, are squared as one
 dense matrix by BLAS; where each touches few of many, as in photographs of a town, pair of observations by pair.
@@ -11,7 +11,9 @@ import numpy as np
 
 from sfm.least_squares.problem import Problem, slices
 
-_PAIRS_COST = 12  # times a product in a dense matrix, a product of a pair takes
+_PAIRS_COST = 60  # times a product in a dense matrix, a product of a pair takes, with what groups of them cost
+_ROWS = 512  # of a dense matrix: fewer are squared no faster, for what they make is as large
+_OF_A_BUNDLE = 0.9  # of a bundle's kept blocks, each coupling may touch at least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,33 +62,78 @@ class Coupling:
         pairs = _pairs(kept - low, index - first, high - low, shared) if by_pairs and problem.num_shared <= k else None
         return cls(rows, first, last, low, high, kept, index - first, starts, pairs)
 
-    def matrix(self, Y: np.ndarray, shared: np.ndarray) -> np.ndarray:
-        """Y (k, e, n) of the observations and shared (b, e, blocks) as one matrix over the kept parameters from `low`
-        on and the shared ones behind them, ((high - low) k + b, blocks e)."""
-        (k, e, _), b, blocks = Y.shape, len(shared), len(self.starts)
-        size = (self.high - self.low) * k
-        M = np.zeros((size + b, blocks * e))
-        M[:size].reshape(-1, k, blocks, e)[self.kept - self.low, :, self.block] = np.moveaxis(Y, 2, 0)
-        M[size:] = np.swapaxes(shared, 1, 2).reshape(b, blocks * e)
-        return M
+    def rows_of(self, Y: np.ndarray, shared: np.ndarray, low: int, out: np.ndarray) -> None:
+        """Write Y (n, e, k) of the observations and shared (b, e, blocks) into zeros (blocks e, m + b), whose columns
+        are the m kept parameters from block `low` on and the shared ones behind them."""
+        (_, e, k), blocks, size = Y.shape, len(self.starts), out.shape[1] - len(shared)
+        out[:, :size].reshape(blocks, e, -1, k)[self.block, :, self.kept - low] = Y
+        out[:, size:] = shared.T.reshape(blocks * e, -1)
 
-    def squared(self, Y: np.ndarray, shared: np.ndarray) -> np.ndarray:
-        """M M^T of the `matrix` M."""
-        if self.pairs is None:
-            M = self.matrix(Y, shared)
-            return M @ M.T
-        (k, e, _), (b, _, blocks), of_shared = Y.shape, shared.shape, len(shared) > 0
+    def squared_by_pairs(self, Y: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        """M^T M of what `rows_of` writes from `self.low` on, pair of observations by pair."""
+        assert self.pairs is not None
+        (_, e, k), (b, _, blocks), of_shared = Y.shape, shared.shape, len(shared) > 0
         each = np.zeros((len(self.kept) + of_shared * blocks, e, k))
-        each[: len(self.kept)] = Y.T
+        each[: len(self.kept)] = Y
         each[len(self.kept) :, :, :b] = shared.T[: of_shared * blocks]
         left, right = (each[of].reshape(-1, k) for of in (self.pairs.i, self.pairs.j))
         count = self.high - self.low + of_shared
         found = np.zeros((count, k, count, k))
         groups = zip(self.pairs.row, self.pairs.column, pairwise((self.pairs.edges * e).tolist()), strict=True)
         for row, column, (begin, end) in groups:
-            found[row, :, column] = left[begin:end].T @ right[begin:end]
-        square, size = found.reshape(count * k, -1), count * k - of_shared * (k - b)
-        return (np.tril(square) + np.tril(square, -1).T)[:size, :size]
+            found[row, :, column] = product = left[begin:end].T @ right[begin:end]
+            found[column, :, row] = product.T
+        size = count * k - of_shared * (k - b)
+        return found.reshape(count * k, -1)[:size, :size]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """Couplings `first` .. `last` - 1 of all, squared together: kept blocks `low` .. `high` - 1 hold theirs."""
+
+    first: int
+    last: int
+    low: int
+    high: int
+
+
+def bundles(tied: list[Coupling], eliminated_size: int) -> list[Bundle]:
+    """All couplings in bundles: next to each other, of the same kept blocks nearly, until BLAS has work enough.
+
+    A product is as large as the kept blocks make it, however little is summed in it.
+    """
+    found: list[Bundle] = []
+    rows = 0
+    for at, one in enumerate(tied):
+        more, last = eliminated_size * (one.last - one.first), found[-1] if found else None
+        if last is not None and one.pairs is None and tied[last.first].pairs is None and rows + more <= _ROWS:
+            low, high = min(last.low, one.low), max(last.high, one.high)
+            if (high - low) * _OF_A_BUNDLE <= min(last.high - last.low, one.high - one.low):
+                found[-1], rows = Bundle(last.first, at + 1, low, high), rows + more
+                continue
+        found.append(Bundle(at, at + 1, one.low, one.high))
+        rows = more
+    return found
+
+
+def squared(of: list[tuple[Coupling, np.ndarray, np.ndarray]], low: int, high: int) -> np.ndarray:
+    """M^T M of `dense`."""
+    one, Y, shared = of[0]
+    if one.pairs is not None:
+        return one.squared_by_pairs(Y, shared)
+    M = dense(of, low, high)
+    return M.T @ M
+
+
+def dense(of: list[tuple[Coupling, np.ndarray, np.ndarray]], low: int, high: int) -> np.ndarray:
+    """A bundle, couplings with their Y and shared as `Coupling.rows_of` takes them, as one matrix M over the kept
+    parameters of blocks `low` .. `high` - 1 and the shared ones behind them: a row for each eliminated parameter."""
+    (_, e, k), b = of[0][1].shape, len(of[0][2])
+    edges = e * np.cumsum([0, *(one.last - one.first for one, _, _ in of)])
+    M = np.zeros((edges[-1], (high - low) * k + b))
+    for (one, Y, shared), (begin, end) in zip(of, pairwise(edges.tolist()), strict=True):
+        one.rows_of(Y, shared, low, M[begin:end])
+    return M
 
 
 def couplings(problem: Problem) -> list[Coupling]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csr_array
 
-from sfm.least_squares.coupling import Coupling, couplings
+from sfm.least_squares.coupling import Bundle, Coupling, bundles, couplings, dense, squared
 from sfm.least_squares.problem import Evaluation, Problem, knee_of
 from sfm.least_squares.reduced_system import ReducedSystem
 from sfm.threads import each_in_threads, in_threads
@@ -42,10 +42,10 @@ class _Part:
         return np.einsum("bap,bp->ap", self.L_inv, np.einsum("bcp,cp->bp", self.L_inv, v))
 
     def whitened(self) -> tuple[np.ndarray, np.ndarray]:
-        """W L^-T of the observations (k, e, n) and of the shared parameters (b, e, blocks)."""
+        """W L^-T of the observations (n, e, k) and of the shared parameters (b, e, blocks)."""
         by_observation = self.L_inv.take(self.coupling.block, axis=2)
         of_shared = np.einsum("abp,cbp->acp", self.W_shared, self.L_inv)
-        return np.einsum("abn,cbn->acn", self.W, by_observation), of_shared
+        return np.einsum("abn,cbn->nca", self.W, by_observation), of_shared
 
 
 class NormalEquations:
@@ -73,6 +73,7 @@ class NormalEquations:
             self.g[self.size :] -= g[k:].sum(1)
             if part is not None:
                 self.parts.append(part)
+        self._bundles = bundles(tied, problem.eliminated_size) if self.parts else []
 
     def _part(self, at: Evaluation, coupling: Coupling):
         """One slice: its `_Part` and sums over it for the kept blocks it may touch, the border and the corner of U,
@@ -115,17 +116,20 @@ class NormalEquations:
         self.damping = damping * np.maximum(S.diagonal(), 1e-12)
         S.add_diagonal(self.damping)
         own = np.maximum(damping, np.zeros(self.problem.num_eliminated) if of_blocks is None else of_blocks)
-        for product, low in each_in_threads(lambda part: self._eliminate(part, own), self.parts):
-            S.subtract(product, low)
+        products = each_in_threads(lambda bundle: self._eliminate(bundle, own), self._bundles)
+        for bundle, product in zip(self._bundles, products, strict=True):
+            S.subtract(product, bundle.low * self.problem.kept_size)
         reduced = S.factor(self.problem.free)
         if reduced is not None:
             self.reduced = reduced
         return reduced is not None
 
-    def _eliminate(self, part: _Part, of_blocks: np.ndarray) -> tuple[np.ndarray, int]:
-        """W V^-1 W^T of a part over the kept parameters from which on it touches any, and the shared ones."""
-        self._damp(part, of_blocks[part.coupling.first : part.coupling.last])
-        return part.coupling.squared(*part.whitened()), part.coupling.low * self.problem.kept_size
+    def _eliminate(self, bundle: Bundle, of_blocks: np.ndarray) -> np.ndarray:
+        """W V^-1 W^T of a bundle of parts over the kept parameters that it may touch and the shared ones."""
+        parts = self.parts[bundle.first : bundle.last]
+        for part in parts:
+            self._damp(part, of_blocks[part.coupling.first : part.coupling.last])
+        return squared([(part.coupling, *part.whitened()) for part in parts], bundle.low, bundle.high)
 
     def _damp(self, part: _Part, damping: np.ndarray | float) -> None:
         diagonal = np.einsum("aap->ap", part.V)
@@ -155,16 +159,17 @@ class NormalEquations:
 
     def eliminated_covariance(self, covariance: ReducedSystem) -> np.ndarray:
         """Covariances (e, e, blocks) of the eliminated blocks, the kept and shared parameters having this one."""
+        e = self.problem.eliminated_size
 
         def of(part: _Part) -> np.ndarray:
             self._damp(part, _NEXT_TO_NONE)
-            M, low = part.coupling.matrix(*part.whitened()), part.coupling.low * self.problem.kept_size
-            shape = (len(M), -1, self.problem.eliminated_size)
-            inner = np.einsum("mpa,mpb->abp", M.reshape(shape), covariance.times(low, M).reshape(shape))
+            low, high = part.coupling.low, part.coupling.high
+            M = dense([(part.coupling, *part.whitened())], low, high)
+            spread = covariance.times(low * self.problem.kept_size, M.T).T
+            inner = np.einsum("pam,pbm->abp", *(v.reshape(-1, e, M.shape[1]) for v in (M, spread)))
             inner += np.eye(len(inner))[:, :, None]
             return np.einsum("cap,cdp,dbp->abp", part.L_inv, inner, part.L_inv, optimize=True)
 
-        e = self.problem.eliminated_size
         return np.concatenate([np.zeros((e, e, 0)), *in_threads(of, self.parts)], axis=2)
 
     def eliminated_information(self) -> np.ndarray:
