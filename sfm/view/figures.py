@@ -22,12 +22,17 @@ FROM_THE_SIDE = (np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), np.array([1.0, 0.
 
 
 def write_top_view(reconstruction: Reconstruction, shot: Shot, path: str | Path, color_by: ColorMode = "plate") -> None:
-    """Write a PNG with the points, camera path and frusta from above and, at the same scale below it, from the side.
+    """Write `top_view` as a PNG. Raises `InputError` when no frame is registered or `path` cannot be written."""
+    write_png(path, top_view(reconstruction, shot, color_by))
+
+
+def top_view(reconstruction: Reconstruction, shot: Shot, color_by: ColorMode = "plate") -> np.ndarray:
+    """The points, camera path and frusta from above and, at the same scale below it, from the side: uint8 (h, w, 3).
 
     The first camera looks to the right. Its limit: level is guessed from how the cameras are held; a shot held at one
     tilt throughout gives a tilted plan.
 
-    Raises `InputError` when no frame is registered or `path` cannot be written.
+    Raises `InputError` when no frame is registered.
     """
     layout = lay_out(reconstruction)
     points = layout.level.apply(reconstruction.points[layout.shown])
@@ -55,7 +60,7 @@ def write_top_view(reconstruction: Reconstruction, shot: Shot, path: str | Path,
         panels.append(panel)
     panels.append(_footer(reconstruction, shot, layout, scale))
     tall = np.concatenate(panels)
-    write_png(path, cv2.resize(tall, (WIDTH, len(tall) // OVERSAMPLING), interpolation=cv2.INTER_AREA))
+    return cv2.resize(tall, (WIDTH, len(tall) // OVERSAMPLING), interpolation=cv2.INTER_AREA)
 
 
 def _extent(points: np.ndarray, frusta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,6 +36,17 @@ def write_overlay(
 
     Raises `InputError` when `path` cannot be written, `ValueError` for a picture that is not (height, width, 3) uint8.
     """
+    write_png(path, overlay_picture(reconstruction, shot, image_rgb, frame_index, color_by))
+
+
+def overlay_picture(
+    reconstruction: Reconstruction,
+    shot: Shot,
+    image_rgb: np.ndarray,
+    frame_index: int,
+    color_by: Literal["depth", "residual"] = "depth",
+) -> np.ndarray:
+    """What `write_overlay` writes, (height, width, 3) uint8."""
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
         raise ValueError(f"image_rgb: got {image_rgb.shape} {image_rgb.dtype}, expected (height, width, 3) uint8")
     plate = _backdrop(image_rgb)
@@ -53,7 +64,7 @@ def write_overlay(
     caption = f"{len(here):,} tracks used   {np.count_nonzero(~used):,} not used   RMS {rms:.2f} px"
     width = draw_text(footer, (20 * unit, 36 * unit), shot.frame_names[frame_index], 21 * unit)
     draw_text(footer, (44 * unit + width, 36 * unit), caption, 18 * unit, FAINT)
-    write_png(path, np.concatenate([plate, footer]))
+    return np.concatenate([plate, footer])
 
 
 def _backdrop(image_rgb: np.ndarray) -> np.ndarray:
