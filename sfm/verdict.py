@@ -138,8 +138,10 @@ def coverage(reconstruction: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
 
 
 def jumps_px(reconstruction: Reconstruction) -> np.ndarray:
-    """How far each camera is off the middle of those before and after it, (frames,): parallax at the middle depth, px of
-    the plate; NaN where one of the three is missing."""
+    """How far cameras are off the middle of those before and after, (frames,): px of parallax at the middle depth.
+
+    NaN where one of the three is missing.
+    """
     centers, middle = reconstruction.centers_in_world, np.full(len(reconstruction.registered), np.nan)
     depth = np.nanmedian(reconstruction.points_in_cam(np.flatnonzero(reconstruction.inliers))[:, 2])
     focal = float(np.median(reconstruction.camera.focal_length[..., 0]))

@@ -39,6 +39,11 @@ def write_overlay(
     write_png(path, overlay_picture(reconstruction, shot, image_rgb, frame_index, color_by))
 
 
+def overlay_name(color_by: Literal["depth", "residual"], number: int) -> str:
+    """What the overlay of a frame is called in a result; number: its plate number."""
+    return f"overlay_{color_by}_{number:04d}.png"
+
+
 def overlay_picture(
     reconstruction: Reconstruction,
     shot: Shot,
