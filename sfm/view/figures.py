@@ -85,7 +85,7 @@ def _footer(reconstruction: Reconstruction, shot: Shot, layout: Layout, scale: f
     width = draw_text(footer, (OVERSAMPLING * 30, baseline), shot.name, OVERSAMPLING * 21)
     draw_text(footer, (OVERSAMPLING * 54 + width, baseline), text, size, FAINT)
 
-    bar = _round_length(0.15 * WIDTH / scale)
+    bar = round_length(0.15 * WIDTH / scale)
     right, y = OVERSAMPLING * (WIDTH - 30), OVERSAMPLING * 36
     left, tick = right - OVERSAMPLING * scale * bar, OVERSAMPLING * 6
     ends = [[[left, y], [right, y]], [[left, y - tick], [left, y + tick]], [[right, y - tick], [right, y + tick]]]
@@ -95,7 +95,7 @@ def _footer(reconstruction: Reconstruction, shot: Shot, layout: Layout, scale: f
     return footer
 
 
-def _round_length(length: float) -> float:
+def round_length(length: float) -> float:
     """The largest 1, 2 or 5 times a power of ten that is not longer."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(power * max(step for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))

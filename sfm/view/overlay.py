@@ -82,11 +82,23 @@ def _backdrop(image_rgb: np.ndarray) -> np.ndarray:
 
 
 def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray, scale: float, unit: float) -> None:
-    """Tracks far to near, so that what is near lies on top; tails under all of them."""
+    limits = depth_limits(reconstruction.points_in_cam(here)[:, 2])
+    draw_depth_tracks(plate, reconstruction, here, limits)
+    draw_depth_legend(footer, limits, footer.shape[1] - 140 * unit, unit)
+
+
+def draw_depth_tracks(
+    plate: np.ndarray, reconstruction: Reconstruction, here: np.ndarray, limits: tuple[float, float]
+) -> None:
+    """Tracks on a plate (height, width, 3) uint8 of any size, with tails.
+
+    Drawn far to near, so that what is near lies on top; tails under all of them. here: their observations in the frame,
+    which have a point and a camera; limits: nearest and farthest depth with a colour of their own.
+    """
+    scale, unit = plate.shape[1] / reconstruction.camera.width, plate.shape[1] / MIN_WIDTH
     depth = reconstruction.points_in_cam(here)[:, 2]
     order = np.argsort(-depth)
     here, depth = here[order], depth[order]
-    limits = depth_limits(depth)
     colors = depth_colors(depth, limits)
     tails = plate.copy()
     for age in range(TAIL_FRAMES, 0, -1):
@@ -95,12 +107,14 @@ def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray,
     cv2.addWeighted(tails, 0.75, plate, 0.25, 0, dst=plate)
     draw_dots(plate, scale * reconstruction.tracks.xy[here], colors, 3.2 * unit, rim_px=unit)
 
-    ramp = depth_colors(np.geomspace(*limits, 64), limits)
-    left, right = footer.shape[1] - 350 * unit, footer.shape[1] - 120 * unit
+
+def draw_depth_legend(footer: np.ndarray, limits: tuple[float, float], right: float, unit: float) -> None:
+    """The colours of depth and what they stand for, the bar ending at `right` px; unit: px of the type's size."""
+    ramp, left = depth_colors(np.geomspace(*limits, 64), limits), right - 230 * unit
     near, far = (f"{float(f'{limit:.3g}'):g}" for limit in limits)  # three digits, and no 5.84e+03
     draw_text(footer, (left - 14 * unit, 36 * unit), f"depth  {near}", 18 * unit, INK, align=1)
     draw_color_bar(footer, (left, 20 * unit, right, 38 * unit), ramp)
-    draw_text(footer, (right + 14 * unit, 36 * unit), far, 18 * unit)
+    draw_text(footer, (right + 14 * unit, 36 * unit), f"{far} units", 18 * unit)
 
 
 def _tail(reconstruction: Reconstruction, here: np.ndarray, age: int) -> tuple[np.ndarray, np.ndarray]:
