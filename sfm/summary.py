@@ -68,7 +68,9 @@ def _lens(solve: dict[str, Any]) -> str:
     elif solve["zoom"]:
         given = "zooming around the one given"
     else:
-        given = "refined from the one given" if solve["options"]["stages"]["refine_focal"] else "as given"
+        given = (
+            "refined from the one given" if (solve["options"].get("stages") or {}).get("refine_focal") else "as given"
+        )
     bent = solve["camera"]["distortion"]
     distortion = "; distortion " + ", ".join(f"{k:.3g}" for k in bent) if any(bent) else ""
     fov = solve["camera"]["horizontal_fov_deg"]

@@ -89,7 +89,8 @@ def _overlays(
     def picture(index: int) -> str:
         if index in plates:
             return _jpeg(overlay_picture(reconstruction, shot, plates[index], index, "residual"))
-        drawn = cv2.imread(str(folder / overlay_name("residual", int(shot.frame_numbers[index]))))
+        left = folder / overlay_name("residual", int(shot.frame_numbers[index]))
+        drawn = cv2.imread(str(left)) if left.is_file() else None
         return "" if drawn is None else _jpeg(drawn[..., ::-1])
 
     frames = list(telling_frames(reconstruction))

@@ -39,7 +39,8 @@ class Turntable:
         frusta = layout.level.apply(frustum_edges(reconstruction, filmed, FRUSTUM_SIZE * layout.depth))
         self._frusta = dict(zip(filmed.tolist(), frusta, strict=True))
         corners = self._points if len(self._points) else frusta.reshape(-1, 3)
-        low, high = np.quantile(corners, [FAR_PART, 1 - FAR_PART], axis=0)
+        low = np.quantile(corners, FAR_PART, axis=0, method="lower")
+        high = np.quantile(corners, 1 - FAR_PART, axis=0, method="higher")
         inside = corners[((corners >= low) & (corners <= high)).all(axis=1)]
         ends = np.concatenate([inside if len(inside) else corners, frusta.reshape(-1, 3)])
         self._pivot = (ends.min(axis=0) + ends.max(axis=0)) / 2
