@@ -14,7 +14,7 @@ INK, GRID, FIRST, SECOND, THIRD = "#010101", "#020202", "#030303", "#040404", "#
 CSS = {INK: "currentColor", GRID: "var(--grid)", FIRST: "var(--blue)", SECOND: "var(--orange)", THIRD: "var(--green)"}
 SIZE, HALF = (9.4, 1.9), (4.6, 2.3)  # inches; the page scales them to its width
 MARGINS = {"left": 0.09, "right": 0.92, "bottom": 0.25, "top": 0.87}  # the same of all: their plate numbers line up
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "text.color": INK,
@@ -74,7 +74,7 @@ def _histogram(histogram: dict[str, Any], label: str, factor: float) -> str:
     axes.bar(edges[:-1], held, np.diff(edges), bottom=known, align="edge", color=SECOND, label="held by the prior")
     filled = np.flatnonzero(known + held)
     axes.set_xscale("log")
-    axes.set_xlim(edges[max(filled[0] - 2, 0)], edges[min(filled[-1] + 3, len(edges) - 1)])
+    axes.set_xlim(float(edges[max(filled[0] - 2, 0)]), float(edges[min(filled[-1] + 3, len(edges) - 1)]))
     axes.set_xlabel(label)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
@@ -93,7 +93,7 @@ def _error(frames: dict[str, np.ndarray], limits: tuple[float, float], scale: fl
             axes.axhline(limit, color=INK, linestyle=style, linewidth=0.8, label=f"most for PASS, {what}")
             top = max(top, 1.1 * limit)
     axes.set_ylim(0, top or 1.0)
-    right = axes.secondary_yaxis("right", functions=(lambda hd: hd / scale, lambda px: px * scale))
+    right = axes.secondary_yaxis("right", functions=_times(1 / scale))
     right.set_ylabel("px of the plate")
     return _finish(figure, axes, frames, "error of every frame", legend=True)
 
@@ -115,7 +115,7 @@ def _acceleration(frames: dict[str, np.ndarray]) -> str:
     both = (frames["acceleration"] > 0) & np.isfinite(frames["jump_hd_px"])
     if both.any():
         ratio = float(np.median(frames["jump_hd_px"][both] / frames["acceleration"][both]))
-        right = axes.secondary_yaxis("right", functions=(lambda a: a * ratio, lambda px: px / ratio))
+        right = axes.secondary_yaxis("right", functions=_times(ratio))
         right.set_ylabel("off the path,\npx (HD)")
     return _finish(figure, axes, frames, "acceleration of the camera")
 
@@ -188,6 +188,11 @@ def _svg(figure, name: str) -> str:
 
 def _array(values: list) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _times(factor: float):
+    """What takes a number of the left axis to the right one, and back."""
+    return (lambda left: np.asarray(left) * factor), (lambda right: np.asarray(right) / factor)
 
 
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -256,4 +256,4 @@ def _jpeg(rgb: np.ndarray) -> str:
         data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         if len(data) <= PICTURE_BYTES:
             break
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+    return "data:image/jpeg;base64," + base64.b64encode(bytes(data)).decode("ascii")

@@ -145,4 +145,6 @@ def _plain(values: np.ndarray) -> list:
     """For JSON: what is not finite as None."""
     if values.dtype.kind != "f":
         return values.tolist()
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    told = values.astype(object)
+    told[~np.isfinite(values)] = None
+    return told.tolist()
