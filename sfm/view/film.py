@@ -12,7 +12,7 @@ import numpy as np
 
 from sfm.errors import InputError
 from sfm.scene import Reconstruction
-from sfm.threads import in_threads
+from sfm.threads import each_in_threads, in_threads
 from sfm.video import Shot, Video
 from sfm.view.movie import check_movie, movie
 from sfm.view.overlay import DIM, draw_depth_legend, draw_depth_tracks
@@ -21,7 +21,6 @@ from sfm.view.picture import FAINT, INK, draw_lines, draw_text, write_png
 from sfm.view.turntable import Turntable
 
 FOOTER = 0.1  # of a panel's height
-BATCH = 8  # frames drawn at a time
 WARNING = (255, 166, 64)
 SHEET_COLUMNS, SHEET_ROWS, SHEET_WIDTH, SHEET_GAP, SHEET_CAPTION = 4, 4, 480, 12, 34  # width of a picture; px
 
@@ -46,13 +45,11 @@ def write_film(
     """
     check_movie(path)
     draw = _OverlayOnly(reconstruction, video.shot) if overlay_only else _Panels(reconstruction, video.shot, height)
-    count, done = len(video), 0
+    count = len(video)
     report(0, count)
     with movie(path, *draw.size, video.shot.fps) as write:
-        for batch in _batches(video):
-            for picture in in_threads(lambda item: draw.picture(*item), batch):
-                write(picture)
-            done += len(batch)
+        for done, picture in enumerate(each_in_threads(lambda item: draw.picture(*item), video), 1):
+            write(picture)
             report(done, count)
 
 
@@ -173,18 +170,6 @@ class _Panels:
             footer, (left + px + margin, base), f"{length:g} {unit_name} in the middle of the set", 18 * unit, FAINT
         )
         return footer
-
-
-def _batches(video: Video):
-    """Frames and their pictures, some at a time."""
-    batch = []
-    for item in video:
-        batch.append(item)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _head(strip: np.ndarray, reconstruction: Reconstruction, shot: Shot, limits: tuple[float, float]) -> None:

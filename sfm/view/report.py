@@ -29,6 +29,7 @@ from sfm.view.report_numbers import report_numbers, telling_frames, worst_frames
 PAGE, NUMBERS = "report.html", "report.json"
 PICTURE_WIDTH = 1280  # px
 PICTURE_BYTES = 320_000  # at most; four overlays and a plan leave the page below 3 MB
+NEEDED = ("verdict", "reasons", "camera", "per_frame", "points", "depth_prior", "versions")  # of solve.json
 MAX_ROWS = 2000  # frames in the table of the page
 CAPTIONS = {
     "error": "Reprojection error of every frame, RMS. Blue, as the verdict takes it: what a track may slide along a"
@@ -62,18 +63,17 @@ def write_report(
 
     solve: what `solve.json` says; reconstruction: None where it is gone, then the page makes do with solve; plates: the
     `telling_frames` by their index, those there are, in place of others the overlays in the folder do; missing: what
-    else is to be told. Raises `InputError` where the folder cannot be written, or solve is not what a solve tells.
+    else is to be told. Raises `InputError` where the folder cannot be written, or solve does not tell enough.
     """
     folder, notes = Path(folder), list(missing)
     if reconstruction is None:
         notes.append("Without the reconstruction: no tracks on the plate, no set, no path of the camera.")
-    try:
-        numbers = report_numbers(solve, reconstruction)
-        pictures = _overlays(folder, reconstruction, shot, plates) if reconstruction is not None else {}
-        numbers["overlays"] = _told_of(pictures, reconstruction, shot, numbers)
-        page = _page(solve, reconstruction, shot, numbers, pictures=pictures, notes=notes)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{folder}: its solve.json is not of this version ({error}); solve the shot again") from error
+    if gone := [name for name in NEEDED if name not in solve]:
+        raise InputError(f"{folder}: its solve.json does not tell {', '.join(gone)}; solve the shot again")
+    numbers = report_numbers(solve, reconstruction)
+    pictures = _overlays(folder, reconstruction, shot, plates) if reconstruction is not None else {}
+    numbers["overlays"] = _told_of(pictures, reconstruction, shot, numbers)
+    page = _page(solve, reconstruction, shot, numbers, pictures=pictures, notes=notes)
     with replacing(folder / NUMBERS) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with replacing(folder / PAGE) as temporary:
@@ -123,7 +123,7 @@ def _page(
 
     verdict = VerdictOptions()
     places = Environment(loader=PackageLoader("sfm.view"), autoescape=True, undefined=StrictUndefined)
-    places.filters["number"] = lambda value: "not known" if value is None else f"{value:.3g}"
+    places.filters["number"] = _short
     worst = ", ".join(str(shot.frame_numbers[i]) for i in worst_frames(reconstruction)) if reconstruction else ""
     return places.get_template("report.html").render(
         solve=solve, shot=shot, notes=notes, words=_words(solve, shot, notes), gain=VECTOR_GAIN, worst=worst,
@@ -172,7 +172,7 @@ def _scale(numbers: dict[str, Any]) -> str:
     if not scene.get("median_depth"):
         return ""
     length, depth = scene["path_length"], scene["median_depth"]
-    return f"The path is {length:.3g} units long, the median depth {depth:.3g}."
+    return f"The path is {_short(length)} units long, the median depth {_short(depth)}."
 
 
 def _histograms(numbers: dict[str, Any]) -> list[tuple[str, str]]:
@@ -184,7 +184,7 @@ def _histograms(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         histogram = numbers.get(name, {})
         if histogram.get("median") is not None:
             unit = "degrees" if factor == 1 else "%"
-            median = f"median {factor * histogram['median']:.3g} {unit}"
+            median = f"median {_short(factor * histogram['median'])} {unit}"
             caption = f"{what}; {median}; {histogram['none']} points {none}. The end bars hold what lies beyond."
             shown.append((histogram_plot(histogram, label, factor), caption))
     return shown
@@ -213,7 +213,8 @@ def _prior(numbers: dict[str, Any]) -> dict[str, str]:
 
 
 def _short(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.3g}"
+    """Three digits, and no 5.84e+03."""
+    return "not known" if value is None else f"{float(f'{value:.3g}'):g}"
 
 
 def _provenance(solve: dict[str, Any]) -> dict[str, str]:
