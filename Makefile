@@ -15,7 +15,7 @@ demo: .venv/.core
 	@$(BIN)/python -c "import cv2" 2>/dev/null || { echo "OpenCV lacks system libraries: make system"; $(MAKE) system; }
 	$(BIN)/sfm reconstruct $(SHOT)/sample.mp4 --depth $(SHOT)/depth --focal-px 622.65 -o out/demo --force
 	@echo
-	@echo "look at    out/demo/overlay_depth_0025.png  out/demo/overlay_residual_0048.png  out/demo/top_view.png"
+	@echo "look at    out/demo/report.html  out/demo/overlay_depth_0025.png  out/demo/top_view.png"
 	@echo "in 3D      $(BIN)/pip install -e '.[view]'  then  $(BIN)/sfm view out/demo"
 
 test: .venv/.all

@@ -20,6 +20,8 @@ CORE = {
     "platformdirs": "platformdirs",
     "typer": "typer",
     "rich": "rich",
+    "jinja2": "jinja2",
+    "matplotlib": "matplotlib",
 }
 # extra -> its packages, and what they give
 EXTRAS = {
@@ -27,6 +29,7 @@ EXTRAS = {
     "tflite": (("ai-edge-litert",), "depth networks in .tflite files"),
     "usd": (("usd-core",), "sfm export --format usd"),
     "alembic": (("alembic3d",), "sfm export --format abc"),
+    "film": (("av",), "sfm film: movies as H.264"),
     "view": (("open3d",), "sfm view: the 3D window and its screenshots"),
 }
 

@@ -4,6 +4,7 @@ reconstruction.npz  everything, for `load_result`     solve.json      verdict an
 sparse/0            COLMAP model                      overlay_*.png   plates with their tracks, by depth and residual
 points.ply          coloured points                   top_view.png    the set from above and from the side
 trajectory.tum      camera path                       sfm.log         what was done
+report.html         what was solved, to be looked at  report.json     the numbers of its plots
 """
 
 import json
@@ -11,13 +12,13 @@ import math
 import platform
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -29,9 +30,13 @@ from sfm.footage import DEFAULT_FPS
 from sfm.pipeline import SolveReport
 from sfm.scene import Reconstruction, Support
 from sfm.threads import in_threads
-from sfm.video import Shot, Video
+from sfm.video import Shot, Video, reopen
 from sfm.view.figures import write_top_view
-from sfm.view.overlay import write_overlay
+from sfm.view.overlay import overlay_name, write_overlay
+from sfm.view.report import NUMBERS, PAGE, write_report
+from sfm.view.report_numbers import telling_frames
+
+T = TypeVar("T")
 
 FORMAT_VERSION = 1
 SOLVE, RECONSTRUCTION, LOG = "solve.json", "reconstruction.npz", "sfm.log"
@@ -83,9 +88,11 @@ def write_result(
         reconstruction.save(temporary / RECONSTRUCTION)
         export(reconstruction, video.shot, temporary, [*ALWAYS, *formats], film)
         write_top_view(reconstruction, video.shot, temporary / "top_view.png")
-        _write_overlays(reconstruction, video, temporary)
+        plates = _plates(reconstruction, video)
+        _write_overlays(reconstruction, video.shot, plates, temporary)
         (temporary / LOG).write_text(log, encoding="utf-8")
         solve = describe(reconstruction, report, video, options)
+        write_report(temporary, solve, reconstruction, video.shot, plates)
         solve["files"] = sorted([*(file.name for file in temporary.iterdir()), SOLVE])
         # last, so that a folder with it is complete
         (temporary / SOLVE).write_text(json.dumps(solve, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -144,6 +151,32 @@ def add_to_result(folder: str | Path, places: Iterable[Path]) -> None:
     solve["files"] = sorted({*solve["files"], *names})
     with replacing(Path(folder) / SOLVE) as temporary:
         temporary.write_text(json.dumps(solve, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def renew_report(folder: str | Path) -> tuple[list[Path], list[str]]:
+    """Make the report of a result again; returns its files, and in words what could not be shown.
+
+    What is gone, plates or reconstruction, is left out of the page, which says so. Raises `InputError` when the folder
+    holds no result, or one of a version that told too little.
+    """
+    folder, missing = Path(folder), []
+    shot, solve = _read_solve(folder)
+    reconstruction = _if_there(lambda: Reconstruction.load(folder / RECONSTRUCTION), missing)
+    video = _if_there(lambda: reopen(shot), missing) if reconstruction is not None else None
+    plates = _plates(reconstruction, video) if reconstruction is not None and video is not None else {}
+    notes = write_report(folder, solve, reconstruction, shot, plates, missing=missing)
+    files = [folder / name for name in (PAGE, NUMBERS)]
+    add_to_result(folder, files)
+    return files, notes
+
+
+def _if_there(read: Callable[[], T], missing: list[str]) -> T | None:
+    """What is read, or None and why not among `missing`."""
+    try:
+        return read()
+    except InputError as error:
+        missing.append(str(error))
+        return None
 
 
 def options_of(folder: str | Path) -> dict[str, Any]:
@@ -219,18 +252,22 @@ def _check_replaceable(folder: Path, force: bool) -> None:
         raise UsageError(f"{folder}: holds files sfm did not write ({', '.join(foreign[:3])}); move them away first")
 
 
-def _write_overlays(reconstruction: Reconstruction, video: Video, folder: Path) -> None:
-    """Plates of the first, middle and last frame with a camera."""
-    registered = np.flatnonzero(reconstruction.registered)
-    frames = np.unique(registered[[0, len(registered) // 2, -1]]).tolist()
-    plates = [(frame, rgb) for frame in frames if (rgb := video.read(frame)) is not None]
+def _plates(reconstruction: Reconstruction, video: Video) -> dict[int, np.ndarray]:
+    """The frames worth a picture that can be decoded, by index; in one pass, as a movie is slow to seek in."""
+    frames = list(telling_frames(reconstruction))
+    found = zip(frames, video.only(frames), strict=True) if frames else ()
+    return {frame: rgb for frame, (_, rgb) in found if rgb is not None}
+
+
+def _write_overlays(reconstruction: Reconstruction, shot: Shot, plates: dict[int, np.ndarray], folder: Path) -> None:
+    """First, middle, last and worst frame, by depth and by residual."""
 
     def write(wanted: tuple[Literal["depth", "residual"], tuple[int, np.ndarray]]) -> None:
         color_by, (frame, rgb) = wanted
-        path = folder / f"overlay_{color_by}_{int(video.shot.frame_numbers[frame]):04d}.png"
-        write_overlay(reconstruction, video.shot, rgb, frame, path, color_by)
+        name = overlay_name(color_by, int(shot.frame_numbers[frame]))
+        write_overlay(reconstruction, shot, rgb, frame, folder / name, color_by)
 
-    in_threads(write, product(("depth", "residual"), plates))
+    in_threads(write, product(("depth", "residual"), plates.items()))
 
 
 def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def judge(
     worst = int(np.nan_to_num(frame_rms, nan=-1.0).argmax())
     if frame_rms[worst] > options.max_frame_rms_px:
         review.append(f"the worst frame, {frame_numbers[worst]}, has RMS {frame_rms[worst]:.2f} px (HD)")
-    tracks, cells = _coverage(reconstruction)
+    tracks, cells = coverage(reconstruction)
     if tracks.min() < options.min_tracks:
         where = f"frame {frame_numbers[tracks.argmin()]}"
         review.append(f"{where} has only {tracks.min():.0f} good tracks; {options.min_tracks} are asked for")
@@ -124,6 +124,29 @@ def judge(
         f"{motion.motion.value.replace('_', ' ')}; focal length {sure}",
         f"depth prior: {prior.agreement}" if prior_given else "no depth prior was needed",
     ]
+
+
+def coverage(reconstruction: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
+    """Inliers and occupied cells of nine of each frame, (frames,) each; infinite where it is not registered."""
+    tracks, camera = reconstruction.tracks, reconstruction.camera
+    use = reconstruction.inliers & reconstruction.registered[tracks.frame]
+    cell = np.clip(tracks.xy[use] * 3 // np.array([camera.width, camera.height]), 0, 2).astype(int)
+    counts = np.zeros((len(reconstruction.registered), 9), int)
+    np.add.at(counts, (tracks.frame[use], cell[:, 1] * 3 + cell[:, 0]), 1)
+    tracks, cells = (np.where(reconstruction.registered, n, np.inf) for n in (counts.sum(1), (counts > 0).sum(1)))
+    return tracks, cells
+
+
+def jumps_px(reconstruction: Reconstruction) -> np.ndarray:
+    """How far cameras are off the middle of those before and after, (frames,): px of parallax at the middle depth.
+
+    NaN where one of the three is missing.
+    """
+    centers, middle = reconstruction.centers_in_world, np.full(len(reconstruction.registered), np.nan)
+    depth = np.nanmedian(reconstruction.points_in_cam(np.flatnonzero(reconstruction.inliers))[:, 2])
+    focal = float(np.median(reconstruction.camera.focal_length[..., 0]))
+    middle[1:-1] = np.linalg.norm(centers[2:] - 2 * centers[1:-1] + centers[:-2], axis=1) / 2 * focal / depth
+    return middle
 
 
 def _of_the_lens(
@@ -177,12 +200,9 @@ def _jumps(
     reconstruction: Reconstruction, to_hd: float, frame_numbers: np.ndarray, options: VerdictOptions
 ) -> list[str]:
     """Frames whose camera leaves the path of those around it: the parallax of the jump, at the middle depth."""
-    centers = reconstruction.centers_in_world
-    if len(centers) < 2 * _AROUND + 1:
+    if len(reconstruction.registered) < 2 * _AROUND + 1:
         return []
-    depth = np.nanmedian(reconstruction.points_in_cam(np.flatnonzero(reconstruction.inliers))[:, 2])
-    focal = float(np.median(reconstruction.camera.focal_length[..., 0])) * to_hd
-    jump = np.linalg.norm(centers[2:] - 2 * centers[1:-1] + centers[:-2], axis=1) / 2 * focal / depth
+    jump = jumps_px(reconstruction)[1:-1] * to_hd
     windows = sliding_window_view(np.pad(jump, _AROUND, constant_values=np.nan), 2 * _AROUND + 1)
     known = np.isfinite(jump)
     usual = np.nanmedian(np.where(known[:, None], windows, 0.0), axis=1)
@@ -236,17 +256,6 @@ def _unknowns(motion: MotionEvidence, prior_given: bool, prior: PriorWeight) -> 
     if motion.zoom:
         reasons.append("the focal length changes during the shot (zoom)")
     return reasons
-
-
-def _coverage(reconstruction: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
-    """Inliers and occupied cells of nine of each frame, (frames,) each; infinite where it is not registered."""
-    tracks, camera = reconstruction.tracks, reconstruction.camera
-    use = reconstruction.inliers & reconstruction.registered[tracks.frame]
-    cell = np.clip(tracks.xy[use] * 3 // np.array([camera.width, camera.height]), 0, 2).astype(int)
-    counts = np.zeros((len(reconstruction.registered), 9), int)
-    np.add.at(counts, (tracks.frame[use], cell[:, 1] * 3 + cell[:, 0]), 1)
-    tracks, cells = (np.where(reconstruction.registered, n, np.inf) for n in (counts.sum(1), (counts > 0).sum(1)))
-    return tracks, cells
 
 
 def _lost_tracks(reconstruction: Reconstruction) -> float:

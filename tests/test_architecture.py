@@ -49,6 +49,7 @@ ORDER = [
     "pipeline",
     "evaluation",
     "synthetic",
+    "summary",
     "export",
     "view",
     "undistortion",
@@ -60,7 +61,7 @@ ORDER = [
     "console",
     "cli",
 ]
-HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL"}
+HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2", "av"}
 MAY_PRINT = {"cli", "console.py", "doctor.py"}
 NO_MODULE = {"utils", "util", "common", "core", "base", "types", "helpers", "misc"}
 

@@ -22,12 +22,17 @@ FROM_THE_SIDE = (np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), np.array([1.0, 0.
 
 
 def write_top_view(reconstruction: Reconstruction, shot: Shot, path: str | Path, color_by: ColorMode = "plate") -> None:
-    """Write a PNG with the points, camera path and frusta from above and, at the same scale below it, from the side.
+    """Write `top_view` as a PNG. Raises `InputError` when no frame is registered or `path` cannot be written."""
+    write_png(path, top_view(reconstruction, shot, color_by))
+
+
+def top_view(reconstruction: Reconstruction, shot: Shot, color_by: ColorMode = "plate") -> np.ndarray:
+    """The points, camera path and frusta from above and, at the same scale below it, from the side: uint8 (h, w, 3).
 
     The first camera looks to the right. Its limit: level is guessed from how the cameras are held; a shot held at one
     tilt throughout gives a tilted plan.
 
-    Raises `InputError` when no frame is registered or `path` cannot be written.
+    Raises `InputError` when no frame is registered.
     """
     layout = lay_out(reconstruction)
     points = layout.level.apply(reconstruction.points[layout.shown])
@@ -55,7 +60,7 @@ def write_top_view(reconstruction: Reconstruction, shot: Shot, path: str | Path,
         panels.append(panel)
     panels.append(_footer(reconstruction, shot, layout, scale))
     tall = np.concatenate(panels)
-    write_png(path, cv2.resize(tall, (WIDTH, len(tall) // OVERSAMPLING), interpolation=cv2.INTER_AREA))
+    return cv2.resize(tall, (WIDTH, len(tall) // OVERSAMPLING), interpolation=cv2.INTER_AREA)
 
 
 def _extent(points: np.ndarray, frusta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +85,7 @@ def _footer(reconstruction: Reconstruction, shot: Shot, layout: Layout, scale: f
     width = draw_text(footer, (OVERSAMPLING * 30, baseline), shot.name, OVERSAMPLING * 21)
     draw_text(footer, (OVERSAMPLING * 54 + width, baseline), text, size, FAINT)
 
-    bar = _round_length(0.15 * WIDTH / scale)
+    bar = round_length(0.15 * WIDTH / scale)
     right, y = OVERSAMPLING * (WIDTH - 30), OVERSAMPLING * 36
     left, tick = right - OVERSAMPLING * scale * bar, OVERSAMPLING * 6
     ends = [[[left, y], [right, y]], [[left, y - tick], [left, y + tick]], [[right, y - tick], [right, y + tick]]]
@@ -90,7 +95,7 @@ def _footer(reconstruction: Reconstruction, shot: Shot, layout: Layout, scale: f
     return footer
 
 
-def _round_length(length: float) -> float:
+def round_length(length: float) -> float:
     """The largest 1, 2 or 5 times a power of ten that is not longer."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(power * max(step for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))

@@ -68,7 +68,7 @@ def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None) ->
         shown=shown,
         depth=depth,
         level=_levelled(cams_from_world),
-        frusta=_frustum_edges(reconstruction, frames, size),
+        frusta=frustum_edges(reconstruction, frames, size),
         path=np.stack([centers[step], centers[step + 1]], axis=1),
     )
 
@@ -149,8 +149,8 @@ def _nearest_eye(points: np.ndarray, slope: np.ndarray) -> np.ndarray:
     return np.array([*(left + right) / 2, eye_z])
 
 
-def _frustum_edges(reconstruction: Reconstruction, frames: np.ndarray, size: float) -> np.ndarray:
-    """Four edges from the centre and four around the plate, `size` in front of the camera."""
+def frustum_edges(reconstruction: Reconstruction, frames: np.ndarray, size: float) -> np.ndarray:
+    """Edges (frames, 8, 2, 3): four from the centre and four around the plate, `size` in front of the camera."""
     ideal = reconstruction.camera.without_distortion()
     corners_px = PLATE_CORNERS * [ideal.width, ideal.height]
     edges = []

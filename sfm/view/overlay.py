@@ -36,6 +36,22 @@ def write_overlay(
 
     Raises `InputError` when `path` cannot be written, `ValueError` for a picture that is not (height, width, 3) uint8.
     """
+    write_png(path, overlay_picture(reconstruction, shot, image_rgb, frame_index, color_by))
+
+
+def overlay_name(color_by: Literal["depth", "residual"], number: int) -> str:
+    """What the overlay of a frame is called in a result; number: its plate number."""
+    return f"overlay_{color_by}_{number:04d}.png"
+
+
+def overlay_picture(
+    reconstruction: Reconstruction,
+    shot: Shot,
+    image_rgb: np.ndarray,
+    frame_index: int,
+    color_by: Literal["depth", "residual"] = "depth",
+) -> np.ndarray:
+    """What `write_overlay` writes, (height, width, 3) uint8."""
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
         raise ValueError(f"image_rgb: got {image_rgb.shape} {image_rgb.dtype}, expected (height, width, 3) uint8")
     plate = _backdrop(image_rgb)
@@ -53,7 +69,7 @@ def write_overlay(
     caption = f"{len(here):,} tracks used   {np.count_nonzero(~used):,} not used   RMS {rms:.2f} px"
     width = draw_text(footer, (20 * unit, 36 * unit), shot.frame_names[frame_index], 21 * unit)
     draw_text(footer, (44 * unit + width, 36 * unit), caption, 18 * unit, FAINT)
-    write_png(path, np.concatenate([plate, footer]))
+    return np.concatenate([plate, footer])
 
 
 def _backdrop(image_rgb: np.ndarray) -> np.ndarray:
@@ -66,11 +82,23 @@ def _backdrop(image_rgb: np.ndarray) -> np.ndarray:
 
 
 def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray, scale: float, unit: float) -> None:
-    """Tracks far to near, so that what is near lies on top; tails under all of them."""
+    limits = depth_limits(reconstruction.points_in_cam(here)[:, 2])
+    draw_depth_tracks(plate, reconstruction, here, limits)
+    draw_depth_legend(footer, limits, footer.shape[1] - 140 * unit, unit)
+
+
+def draw_depth_tracks(
+    plate: np.ndarray, reconstruction: Reconstruction, here: np.ndarray, limits: tuple[float, float]
+) -> None:
+    """Tracks on a plate (height, width, 3) uint8 of any size, with tails.
+
+    Drawn far to near, so that what is near lies on top; tails under all of them. here: their observations in the frame,
+    which have a point and a camera; limits: nearest and farthest depth with a colour of their own.
+    """
+    scale, unit = plate.shape[1] / reconstruction.camera.width, plate.shape[1] / MIN_WIDTH
     depth = reconstruction.points_in_cam(here)[:, 2]
     order = np.argsort(-depth)
     here, depth = here[order], depth[order]
-    limits = depth_limits(depth)
     colors = depth_colors(depth, limits)
     tails = plate.copy()
     for age in range(TAIL_FRAMES, 0, -1):
@@ -79,12 +107,14 @@ def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray,
     cv2.addWeighted(tails, 0.75, plate, 0.25, 0, dst=plate)
     draw_dots(plate, scale * reconstruction.tracks.xy[here], colors, 3.2 * unit, rim_px=unit)
 
-    ramp = depth_colors(np.geomspace(*limits, 64), limits)
-    left, right = footer.shape[1] - 350 * unit, footer.shape[1] - 120 * unit
+
+def draw_depth_legend(footer: np.ndarray, limits: tuple[float, float], right: float, unit: float) -> None:
+    """The colours of depth and what they stand for, the bar ending at `right` px; unit: px of the type's size."""
+    ramp, left = depth_colors(np.geomspace(*limits, 64), limits), right - 230 * unit
     near, far = (f"{float(f'{limit:.3g}'):g}" for limit in limits)  # three digits, and no 5.84e+03
     draw_text(footer, (left - 14 * unit, 36 * unit), f"depth  {near}", 18 * unit, INK, align=1)
     draw_color_bar(footer, (left, 20 * unit, right, 38 * unit), ramp)
-    draw_text(footer, (right + 14 * unit, 36 * unit), far, 18 * unit)
+    draw_text(footer, (right + 14 * unit, 36 * unit), f"{far} units", 18 * unit)
 
 
 def _tail(reconstruction: Reconstruction, here: np.ndarray, age: int) -> tuple[np.ndarray, np.ndarray]:

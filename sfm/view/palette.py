@@ -1,6 +1,7 @@
 """Colours that mean something: the plate's own, depth near red to far blue, residual green to red, what holds a point.
 
-Turbo after Mikhailov 2019; the residual scale is fixed, so that pictures of different shots compare.
+Turbo after Mikhailov 2019; residuals in the bluish green, yellow and vermilion of Okabe and Ito 2008, brightened, which
+colour-blind people tell apart. The residual scale is fixed, so that pictures of different shots compare.
 """
 
 from typing import Literal
@@ -59,10 +60,10 @@ def depth_colors(depth: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
 
 
 def residual_colors(error_px: np.ndarray) -> np.ndarray:
-    """RGB (n, 3) uint8 of errors (n,) px: green at 0, yellow at 1, red from 2 on; grey where NaN."""
+    """RGB (n, 3) uint8 of errors (n,) px: bluish green at 0, yellow at 1, vermilion red from 2 on; grey where NaN."""
     known = np.isfinite(error_px)
     stop = np.clip(np.where(known, error_px, 0) / MAX_RESIDUAL_PX, 0, 1)
-    channels = [np.interp(stop, [0, 0.5, 1], values) for values in ([60, 250, 235], [200, 205, 60], [90, 60, 50])]
+    channels = [np.interp(stop, [0, 0.5, 1], values) for values in ([0, 245, 240], [190, 228, 90], [150, 66, 10])]
     return np.where(known[:, None], np.stack(channels, axis=-1).round().astype(np.uint8), UNKNOWN)
 
 

@@ -1,0 +1,110 @@
+"""A solve in words, out of what `solve.json` says: for the end of a run and for the report."""
+
+from typing import Any
+
+from sfm.footage import frame_ranges
+
+
+def in_words(solve: dict[str, Any]) -> dict[str, str]:
+    """What is known of a solve, by what it is about. Raises `KeyError` for one of before some number was told."""
+    return {
+        "frames": _frames(solve),
+        "error": _error(solve),
+        "slide": _slide(solve),
+        "motion": _motion(solve),
+        "lens": _lens(solve),
+        "depth prior": _prior(solve),
+        "points": _points(solve),
+    }
+
+
+def _frames(solve: dict[str, Any]) -> str:
+    text = f"{solve['registered']} of {solve['frames']} have a camera"
+    numbers = [frame["frame"] for frame in solve["per_frame"]]
+    for key, what in (
+        ("bridged_frames", "interpolated for"),
+        ("unregistered_frames", "none for"),
+        ("unreadable_frames", "unreadable"),
+        ("missing_frames", "missing on disk"),
+    ):
+        if solve[key]:
+            text += f"; {what} {frame_ranges(solve[key], None if key == 'missing_frames' else numbers)}"
+    return text
+
+
+def _error(solve: dict[str, Any]) -> str:
+    whitened, plain = solve["whitened_rms_px"], solve["rms_px"]
+    hd = whitened * 1920 / solve["camera"]["width"]
+    along = "" if whitened == plain else f"; {plain:.3f} px with tracks' sliding along edges"
+    return f"{whitened:.3f} px RMS, {hd:.2f} px on an HD plate{along}"
+
+
+def _slide(solve: dict[str, Any]) -> str:
+    slide = solve["likely_slide_px"]
+    if slide is None:
+        return "of an object put into the shot: not known"
+    hd = slide * 1920 / solve["camera"]["width"]
+    return f"an object put into the shot is likely to slide by up to {max(hd, 0.01):.2f} px on an HD plate"
+
+
+def _motion(solve: dict[str, Any]) -> str:
+    meaning = {
+        "static": "static: the camera does not move",
+        "nodal": "nodal: the camera only turns",
+        "small_parallax": "small parallax",
+        "large_parallax": "large parallax",
+    }
+    text = meaning[solve["motion"]] + (", with a zoom" if solve["zoom"] else "")
+    angle = solve["parallax_deg"]
+    return text if angle is None else f"{text}; the median track turns by {angle:.2f} degrees"
+
+
+def _lens(solve: dict[str, Any]) -> str:
+    focal = [frame["focal_px"] for frame in solve["per_frame"]]
+    length = f"{focal[0]:.6g} px" if min(focal) == max(focal) else f"{min(focal):.1f} to {max(focal):.1f} px"
+    if not solve["camera"]["focal_given"]:
+        still = solve["motion"] == "static"
+        given = "assumed: a camera that stands still cannot tell" if still else "estimated from the tracks, not given"
+    elif solve["zoom"]:
+        given = "zooming around the one given"
+    else:
+        given = (
+            "refined from the one given" if (solve["options"].get("stages") or {}).get("refine_focal") else "as given"
+        )
+    bent = solve["camera"]["distortion"]
+    distortion = "; distortion " + ", ".join(f"{k:.3g}" for k in bent) if any(bent) else ""
+    fov = solve["camera"]["horizontal_fov_deg"]
+    return f"focal length {length}, {fov:.1f} degrees across, {given}{distortion}{_principal_point(solve)}"
+
+
+def _principal_point(solve: dict[str, Any]) -> str:
+    lens, place = solve["camera"]["lens"], solve["camera"]["principal_point_px"]
+    if not lens["principal_sigma_px"]:
+        return ""
+    if not lens["principal_known"]:
+        return "; the tracks cannot tell the principal point, which stays where it was"
+    sigma = max(lens["principal_sigma_px"])
+    return f"; principal point {place[0]:.1f}, {place[1]:.1f} px, known to {sigma:.1f} px"
+
+
+def _prior(solve: dict[str, Any]) -> str:
+    prior, sigma = solve["depth_prior"], solve["depth_sigma"]
+    if not prior["given"]:
+        return "none: the scale is arbitrary and distances rest on parallax alone"
+    model = solve["options"].get("depth_model")
+    name = f"{model['name']}: " if model else ""
+    if prior["agreement"] == "contradicts" and not prior["weight"]:
+        return f"{name}contradicts the geometry, and was left out of the solve"
+    if not prior["weight"]:
+        return f"{name}started the solve, then was left out of it (weight 0)"
+    wrong = "error unknown" if sigma is None else f"off by {100 * sigma:.0f} %"
+    if sigma is not None and prior["agreement"] == "unchecked":
+        wrong = f"said to be off by {100 * sigma:.0f} %, which no parallax checks"
+    worth = f"counted as about {prior['measurements']:.0f} measurements (weight {prior['weight']:.3g} a point)"
+    return f"{name}{wrong}, {worth}"
+
+
+def _points(solve: dict[str, Any]) -> str:
+    points = solve["points"]
+    held = "held by the depth prior" if solve["depth_prior"]["given"] else "of unknown depth"
+    return f"{points['total']:,}: {points['triangulated']:,} triangulated, {points['held_by_prior']:,} {held}"
