@@ -4,7 +4,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
 
@@ -55,3 +55,19 @@ def each_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The items; while one is looked at, another thread fetches the next.
+
+    >>> list(one_ahead(range(3)))
+    [0, 1, 2]
+    """
+    source, end = iter(items), object()
+    waiting = _pool().submit(next, source, end)
+    try:
+        while (item := waiting.result()) is not end:
+            waiting = _pool().submit(next, source, end)
+            yield item  # pyright: ignore[reportReturnType]
+    finally:
+        wait([waiting])  # whoever stops early may close what the items come from

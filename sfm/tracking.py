@@ -19,6 +19,7 @@ from sfm.lost_tracks import LostTracks, LostTracksOptions
 from sfm.masks import Mask
 from sfm.patches import Patches
 from sfm.scene import Tracks
+from sfm.threads import one_ahead
 from sfm.video import Video, to_gray
 
 logger = logging.getLogger(__name__)
@@ -91,8 +92,8 @@ def track_points(
     Raises `InputError` at a cut, naming the frames, and `NotEnoughTracksError` when there is no texture to follow.
     """
     tracker = _Tracker(video, options, mask)
-    for index, image in video:
-        tracker.step(index, image)
+    for index, frame in one_ahead((index, tracker.prepared(image)) for index, image in video):
+        tracker.step(index, frame)
         if progress is not None:
             progress(index + 1, len(tracker.patches))
     return tracker.finish()
@@ -121,16 +122,22 @@ class _Tracker:
         self.blurred = 0  # of the collapsed ones
         self.count = 0
 
-    def step(self, index: int, image: np.ndarray | None) -> None:
-        """Take one frame."""
+    def prepared(self, image: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """A picture, and at working resolution its grey levels (height, width) uint8, and smoothed float32."""
         if image is None:
-            self.missed += 1
-            return
+            return None
         gray = to_gray(image)
         if self.scale < 1:
             gray = cv2.resize(gray, self.size, interpolation=cv2.INTER_AREA)
         # grain aliases between pixels; a light blur makes sub-pixel matching honest
-        smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), 0.8)
+        return image, gray, cv2.GaussianBlur(gray.astype(np.float32), (0, 0), 0.8)
+
+    def step(self, index: int, frame: tuple[np.ndarray, np.ndarray, np.ndarray] | None) -> None:
+        """Take one frame, `prepared`."""
+        if frame is None:
+            self.missed += 1
+            return
+        image, gray, smooth = frame
         allowed = self._allowed(index)
         if self.previous is not None and len(self.ids):
             if not self._follow(index, gray, smooth, allowed):

@@ -89,7 +89,7 @@ def test_few_survivors_must_move_together(rng, together, lost):
     """A fifth of the tracks survive one frame: behind a passing lorry they agree on the move, by chance they do not."""
     frame = _frames(_texture(rng), [0])[0]
     tracker = _Tracker(Video.from_arrays([frame, frame]), TrackingOptions(max_tracks=400, min_distance=4), None)
-    tracker.step(0, frame)
+    tracker.step(0, tracker.prepared(frame))
     count = len(tracker.ids)
     survivors = np.arange(count) % 5 == 0
     moved = tracker.xy + (np.float32([5, 2]) if together else rng.uniform(-80, 80, (count, 2)))

@@ -511,6 +511,6 @@ def test_the_tracker_names_what_it_keeps(frames):
     """Ids, positions and patches stay together as tracks come and go."""
     tracker = _Tracker(_clip(frames[:6]), SMALL, None)
     for index, image in _clip(frames[:6]):
-        tracker.step(index, image)
+        tracker.step(index, tracker.prepared(image))
         assert len(tracker.ids) == len(tracker.xy) == len(tracker.missed) == len(tracker.patches)
         assert len(np.unique(tracker.ids)) == len(tracker.ids)
