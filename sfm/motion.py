@@ -19,6 +19,7 @@ from sfm.bundle_adjustment import (
     LensUnknowns,
     Posterior,
     adjust,
+    reprojection_costs,
     serial_correlation,
 )
 from sfm.geometry.camera import Camera
@@ -67,7 +68,8 @@ class MotionEvidence:
     preferred_focal_px: what the tracks would rather have than the focal length given, NaN when they do not mind it;
     zoom_change: of log focal length, of the model with a zoom, whether it was taken or not;
     other_focal_px: the one that suits the tracks best beside the one given, NaN when nobody asked; other_focal_margin:
-    how much worse its criterion is, errors of a track that follow each other counted as one;
+    how much worse its criterion is, errors of a track that follow each other counted as one; other_focal_sigma: the
+    standard error of that over the tracks (Vuong 1989): few of them may prefer it by much;
     unseen_path: of a camera that turns or stands still, the shortest path, over the depth of the scene, that would
     show; NaN where there is one.
     """
@@ -81,6 +83,7 @@ class MotionEvidence:
     zoom_change: float = float("nan")
     other_focal_px: float = float("nan")
     other_focal_margin: float = float("inf")
+    other_focal_sigma: float = 0.0
 
 
 def classify_motion(
@@ -141,10 +144,13 @@ def classify_motion(
     zooms = [k for k in names if k.endswith("_zoom")]
     change = _change_of_focal(solves[min(zooms, key=criterion.__getitem__)][0]) if zooms else float("nan")
     kind = best.split("_")[0]
-    other, margin = float("nan"), float("inf")
+    other, margin, margin_sigma = float("nan"), float("inf"), 0.0
     if f"{kind}_focal" in names and np.isfinite(cost[f"{kind}_focal"]):
         other, margin = float(np.exp(_log_focal(solves[f"{kind}_focal"][0]))), -gain(f"{kind}_focal", kind)
-    return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change, other, margin)
+        apart = np.subtract(*(reprojection_costs(solves[k][0], models[k][1]) for k in (kind, f"{kind}_focal")))
+        apart = 2 * apart[np.isfinite(apart)] / serial_correlation(solves[kind][0])
+        margin_sigma = float(np.sqrt(len(apart)) * apart.std())
+    return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change, other, margin, margin_sigma)
 
 
 # parameters a frame; "focal": with another focal length than the one given, the same for the whole shot

@@ -48,7 +48,8 @@ class VerdictOptions:
     # as well. 2 is a bare mention (Kass and Raftery 1995); good solves keep the zoom off by 80 and more
     min_focal_margin: float = 2.0
     min_focal_change: float = 0.02  # relative; another focal length nearer than this bends nothing that matters,
-    beyond_chance: float = 10.0  # but is a sign of something else if the criterion prefers it by so much
+    beyond_chance: float = 10.0  # but is a sign of something else if the criterion prefers it by so much,
+    beyond_chance_sigmas: float = 2.0  # and by so many standard errors over the tracks
     min_zoom_margin: float = 30.0
     min_zoom: float = 0.02  # change of log focal length; one that changes less bends nothing that matters
     prior_exponents: tuple[float, float] = (0.6, 1.6)  # networks compress depth; more than this, the scene is bent
@@ -168,7 +169,8 @@ def _of_the_lens(
     given = float(np.median(reconstruction.camera.focal_length[..., 0]))
     other = motion.other_focal_px
     near = abs(np.log(other / given)) < options.min_focal_change
-    if motion.other_focal_margin < (-options.beyond_chance if near else options.min_focal_margin):
+    by_chance = max(options.beyond_chance, options.beyond_chance_sigmas * motion.other_focal_sigma)
+    if motion.other_focal_margin < (-by_chance if near else options.min_focal_margin):
         reasons.append(
             f"another focal length ({other:.0f} px, say) suits the tracks as well as the one given, or the lens is"
             " distorted: --refine-focal looks for it"

@@ -7,11 +7,14 @@ and a scale per frame as a variable (MP-SfM, Pataki et al. 2025).
 import logging
 from dataclasses import dataclass
 
+import numpy as np
+
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.bundle_adjustment.problem import ShotProblem
 from sfm.least_squares import (
     SolverOptions,
     Status,
+    costs_by_block,
     levenberg_marquardt,
     robust_cost,
     scipy_least_squares,
@@ -69,6 +72,14 @@ def adjust(
     )  # fmt: skip
     logger.debug("adjusted %d frames, %d points: %s", problem.num_kept, problem.num_eliminated, report)
     return adjusted, report
+
+
+def reprojection_costs(reconstruction: Reconstruction, options: BundleAdjustmentOptions) -> np.ndarray:
+    """What the observations of each track add to the reprojection part of the cost, (tracks,); NaN of one not used."""
+    problem = ShotProblem(reconstruction, None, options)
+    costs = np.full(reconstruction.tracks.num_tracks, np.nan)
+    costs[problem.tracks], _ = costs_by_block(problem, problem.start(), slice(0, 1))
+    return costs
 
 
 def _last_gain(costs: tuple[float, ...]) -> float:

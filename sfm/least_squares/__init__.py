@@ -4,7 +4,7 @@ A problem has many small *eliminated* blocks (points) and few *kept* blocks (fra
 either, plus *shared* parameters (a focal length) and a sparse prior on what is kept.
 """
 
-from sfm.least_squares.costs import robust_cost
+from sfm.least_squares.costs import costs_by_block, robust_cost
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import (
     Evaluation,
@@ -31,6 +31,7 @@ __all__ = [
     "SolverOptions",
     "SolverReport",
     "Status",
+    "costs_by_block",
     "levenberg_marquardt",
     "robust_cost",
     "scipy_least_squares",
