@@ -9,16 +9,16 @@ from scipy.ndimage import map_coordinates
 from test_export import perturbed
 
 from sfm.errors import UsageError
-from sfm.geometry import Camera
-from sfm.images import read_exr
-from sfm.undistortion import (
+from sfm.export.stmap import (
     redistort_map,
     undistort_map,
     undistorted,
     undistorted_camera,
     write_stmap,
-    write_undistorted,
 )
+from sfm.geometry import Camera
+from sfm.images import read_exr
+from sfm.undistortion import write_undistorted
 from sfm.video import Video, open_video
 
 LENS = Camera([300.0, 310.0], [170.0, 80.0], [-0.15, 0.03, 0.001, -0.002], 320, 180)
