@@ -33,7 +33,8 @@ class Ground:
 
     up (3,) unit vector away from gravity; up_sigma_deg: its standard deviation, 0 where it was told; planes: how many
     agree on it; lead: how many times the evidence of the next best up, infinite where there is none; height: NaN where
-    no ground was found; points: how many lie on it.
+    no ground was found; points: how many lie on it; stands_out: more than at any height, as on a floor, and not where
+    the lowest things end.
     """
 
     up: np.ndarray
@@ -42,6 +43,7 @@ class Ground:
     lead: float = 1.0
     height: float = float("nan")
     points: int = 0
+    stands_out: bool = False
 
     @property
     def said(self) -> list[str]:
@@ -66,9 +68,10 @@ class Ground:
     def _said_of_height(self) -> str:
         if not self.points:
             return "no ground was found: no level plane below the camera has enough points"
-        words = SURE if self.points >= 60 else LIKELY if self.points >= 30 else GUESS
-        less_sure = max(words, self._up_words, key=[SURE, LIKELY, GUESS].index)
-        return f"the ground is {less_sure}: {self.points} points lie on it"
+        if not self.stands_out:
+            return f"the ground is a guess: the lowest that was seen, where {self.points} points end"
+        words = max(SURE if self.points >= 60 else LIKELY, self._up_words, key=[SURE, LIKELY, GUESS].index)
+        return f"the ground is {words}: {self.points} points lie on it"
 
 
 def held_up(cams_from_world: Rigid3) -> np.ndarray:
@@ -144,8 +147,9 @@ def _settled(normals: np.ndarray, sigma: np.ndarray, level: np.ndarray, held: np
     return up * np.sign(up @ held), float(np.degrees(np.sqrt(spread)))
 
 
-def _lowest_level(cloud: Cloud, up: np.ndarray, centers: np.ndarray) -> tuple[float, int]:
-    """Height of the level plane below every camera that explains most and has least beneath it; how many are on it."""
+def _lowest_level(cloud: Cloud, up: np.ndarray, centers: np.ndarray) -> tuple[float, int, bool]:
+    """Height of the level plane below every camera that explains most and has least beneath it; how many points are on
+    it, and whether these are more than lie at any height."""
     below = cloud.points @ up < (centers @ up).min() - LOWEST_CAMERA * cloud.depth
     best, most = float("nan"), 0.0
     for height in cloud.points[below] @ up:
@@ -156,6 +160,7 @@ def _lowest_level(cloud: Cloud, up: np.ndarray, centers: np.ndarray) -> tuple[fl
             best, most = float(height), float(evidence)
     on = cloud.on(up, best)
     if on.sum() < MIN_POINTS:
-        return float("nan"), 0
+        return float("nan"), 0, False
     off, sigma = cloud.off(up, best)
-    return best + float(np.average(off[on], weights=1 / sigma[on] ** 2)), int(on.sum())
+    height = best + float(np.average(off[on], weights=1 / sigma[on] ** 2))
+    return height, int(on.sum()), cloud.beyond_chance(up, best)

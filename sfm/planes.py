@@ -14,6 +14,8 @@ ON = 2.5  # standard deviations from the plane
 KNOWN = 0.05  # of the scene's depth: a point that is known worse along a normal is on every plane
 TRIALS, NEIGHBORS, REFITS = 300, 40, 4
 MIN_POINTS = 15  # on a plane
+BEYOND = 8.0  # standard deviations: thousands of planes are tried, and drawn to where points are dense
+OUTER = (0.02, 0.98)  # between these quantiles points count as strewn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +65,13 @@ class Cloud:
         """Points on a plane that are known well enough to tell, (n,) bool."""
         off, sigma = self.off(normal, height)
         return (np.abs(off) < ON * sigma) & (sigma < KNOWN * self.depth)
+
+    def beyond_chance(self, normal: np.ndarray, height: float) -> bool:
+        """Whether more points lie on a plane than on the best of many through as many points strewn as far."""
+        off, sigma = self.off(normal, height)
+        low, high = np.quantile(off, OUTER)
+        by_chance = np.minimum(2 * ON * sigma / max(high - low, 1e-12), 1.0)[sigma < KNOWN * self.depth].sum()
+        return bool(self.on(normal, height).sum() > max(by_chance + BEYOND * np.sqrt(by_chance), MIN_POINTS))
 
     def evidence(self, normal: np.ndarray, height: float) -> np.ndarray:
         """By how much a plane explains each point better than a uniform spread over the depth does, (n,) nats."""
@@ -115,7 +124,7 @@ def _tried(cloud: Cloud, rng: np.random.Generator) -> list[tuple[np.ndarray, flo
             if on.sum() < MIN_POINTS:
                 break
             normal, height, _ = cloud.fitted(on)
-        else:
+        if cloud.beyond_chance(normal, height):
             tried.append((normal, height, float(cloud.evidence(normal, height).sum())))
     return tried
 

@@ -91,7 +91,7 @@ def _root(film: FilmCamera) -> Node:
 
 
 def _camera(film: FilmCamera, comments: list[str]) -> Node:
-    window = 2 * film.window_offset
+    window = 2 * film.window_offset + 0.0  # no zero with a sign
     if np.abs(window[:, 1]).max() > 1e-6:
         comments = [*comments, "win_translate y is in half heights, unverified: sfm undistort centres the plate"]
     return "Camera3", {

@@ -1,7 +1,7 @@
 """A shot as an OpenTimelineIO timeline of one clip: the plate by its frame numbers, and what the solve is worth.
 
-Markers are where the camera is interpolated or missing. Editors and review tools read it; what is ours is under `sfm` in
-the clip's metadata.
+Markers are where the camera is interpolated or missing. Editors and review tools read it; ours is under `sfm` in the
+clip's metadata.
 """
 
 import re
@@ -69,11 +69,12 @@ def _media(shot: Shot):
     if "#" not in source.name or name is None:
         return otio.schema.MissingReference(shot.name, _span(first, last, shot.fps))
     steps = np.unique(np.diff(shot.frame_numbers))
+    step = int(steps[0]) if len(steps) == 1 else 1
     return otio.schema.ImageSequenceReference(
         target_url_base=source.parent.as_uri() + "/", name_prefix=name[1], name_suffix=name[3], start_frame=first,
-        frame_step=int(steps[0]) if len(steps) == 1 else 1, rate=shot.fps, frame_zero_padding=len(name[2]),
+        frame_step=step, rate=shot.fps, frame_zero_padding=len(name[2]),
         missing_frame_policy=otio.schema.ImageSequenceReference.MissingFramePolicy.hold,
-        available_range=_span(first, last, shot.fps),
+        available_range=_span(first, last + step - 1, shot.fps),  # a picture lasts to the next
     )  # fmt: skip
 
 
