@@ -77,9 +77,6 @@ def orient(
     scene of a unit of the solve. Where an origin is told the floor need not be at 0.
 
     Raises `InputError` where no frame has a camera, or points on the ground lie in a line.
-
-    >>> frame = orient(reconstruction, up=np.array([0, -1.0, 0]), scale=2.0)  # doctest: +SKIP
-    >>> reconstruction.transform(frame.scene_from_world).points  # doctest: +SKIP
     """
     frames = np.flatnonzero(reconstruction.has_camera)
     if not len(frames):
@@ -99,7 +96,7 @@ def orient(
         origin = (
             first.translation - (up @ first.translation - height) * up if np.isfinite(height) else first.translation
         )
-    return SceneFrame(Sim3(scale, rotation, -scale * rotation @ origin), said=tuple(said))
+    return SceneFrame(Sim3(np.array(scale), rotation, -scale * rotation @ origin), said=tuple(said))
 
 
 def _square_on(ground: np.ndarray, center: np.ndarray) -> np.ndarray:

@@ -39,8 +39,9 @@ _SCRIPT = """// Camera and points of a shot, by sfm. After Effects: File > Scrip
 
     // a sequence is imported from the first file of its name on, which may come before the shot
     function firstOnDisk(file) {{
-        var pattern = /^(.*?)(\\d+)(\\.\\w+)$/, own = pattern.exec(decodeURI(file.name)), lowest = Number(own[2]);
-        var others = file.parent.getFiles();
+        var pattern = /^(.*?)(\\d+)(\\.\\w+)$/, own = pattern.exec(decodeURI(file.name));
+        if (!own) return SHOT.first;
+        var lowest = Number(own[2]), others = file.parent.getFiles();
         for (var i = 0; i < others.length; i++) {{
             var other = pattern.exec(decodeURI(others[i].name));
             if (other && other[1] === own[1] && other[3] === own[3]) lowest = Math.min(lowest, Number(other[2]));

@@ -41,7 +41,7 @@ class FilmOptions:
         if self.sensor_mm is not None and not 0 < self.sensor_mm < 1e6:
             raise UsageError(f"--sensor-mm {self.sensor_mm:g}: expected a positive number")
         if self.unit not in METERS:
-            raise UsageError(f"--unit {self.unit}: not one of {', '.join(METERS)}")
+            raise UsageError(f"--units {self.unit}: not one of {', '.join(METERS)}")
 
 
 @dataclass(frozen=True)
