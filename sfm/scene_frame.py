@@ -82,20 +82,17 @@ def orient(
     if not len(frames):
         raise InputError("no frame has a camera; there is nothing to orient")
     first = reconstruction.cams_from_world[int(frames[0])].inverse()
-    said: list[str] = []
-    if ground is not None:
-        middle, square = np.mean(ground, axis=0), _square_on(ground, first.translation)
-        up = square if up is None else up / np.linalg.norm(up)
-        height = float(up @ middle)
-        said.append(f"up and the ground are as they were told, by {len(ground)} points")
-    else:
+    if ground is None:
         found = find_ground(reconstruction, up)
         up, height, said = found.up, found.height, found.said
-    rotation = _upright(up, first.rotation)
+    else:
+        square = _square_on(ground, first.translation)
+        up = square if up is None else up / np.linalg.norm(up)
+        height, said = float(up @ ground.mean(axis=0)), [f"the ground is as it was told, by {len(ground)} points"]
     if origin is None:
-        origin = (
-            first.translation - (up @ first.translation - height) * up if np.isfinite(height) else first.translation
-        )
+        above = up @ first.translation - height
+        origin = first.translation - (above if np.isfinite(above) else 0.0) * up
+    rotation = _upright(up, first.rotation)
     return SceneFrame(Sim3(np.array(scale), rotation, -scale * rotation @ origin), said=tuple(said))
 
 
