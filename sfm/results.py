@@ -166,12 +166,6 @@ def set_scene_frame(folder: str | Path, frame: SceneFrame | None) -> list[str]:
     return [place for name, place in PLACES.items() if name not in ALWAYS and (folder / place).exists()]
 
 
-def unit_of(folder: str | Path) -> Literal["m", "cm"]:
-    """What lengths of a result are to be written in: as `sfm orient` was told, else metres."""
-    frame = SceneFrame.load(folder)
-    return "m" if frame is None else frame.unit
-
-
 def _in_scene_frame(reconstruction: Reconstruction, folder: Path, oriented: bool) -> Reconstruction:
     frame = SceneFrame.load(folder) if oriented else None
     return reconstruction if frame is None else reconstruction.transform(frame.scene_from_world)

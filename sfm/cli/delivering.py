@@ -72,7 +72,10 @@ def film_options(result: Path, sensor_mm: float | None, units: Unit | None) -> "
     """What the solve was told of the film back and `orient` of units, unless it is told now."""
     from sfm.arguments import told_sensor_mm
     from sfm.export import FilmOptions
-    from sfm.results import solve_of, unit_of
+    from sfm.results import solve_of
+    from sfm.scene_frame import SceneFrame
 
     told = told_sensor_mm(solve_of(result).get("options", {})) if sensor_mm is None else sensor_mm
-    return FilmOptions(told, unit_of(result) if units is None else units.value)
+    frame = SceneFrame.load(result)
+    unit = "m" if frame is None else frame.unit
+    return FilmOptions(told, unit if units is None else units.value)
