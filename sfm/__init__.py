@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from sfm.pipeline import Options, SolveReport, reconstruct, reconstruct_tracks
     from sfm.results import load_result
     from sfm.scene import DepthPriors, Reconstruction, Support, Tracks
+    from sfm.scene_frame import SceneFrame, orient
     from sfm.track_files import read_tracks, write_tracks
     from sfm.video import Shot, VideoOptions, open_video
 
@@ -24,6 +25,7 @@ __all__ = [
     "Options",
     "Reconstruction",
     "Rigid3",
+    "SceneFrame",
     "SfmError",
     "Shot",
     "Sim3",
@@ -33,13 +35,14 @@ __all__ = [
     "VideoOptions",
     "load_result",
     "open_video",
+    "orient",
     "read_tracks",
     "reconstruct",
     "reconstruct_tracks",
     "write_tracks",
 ]
 
-_HOMES = ("errors", "geometry", "scene", "video", "track_files", "pipeline", "results")
+_HOMES = ("errors", "geometry", "scene", "video", "track_files", "pipeline", "scene_frame", "results")
 
 
 def __getattr__(name: str):

@@ -29,6 +29,7 @@ EXTRAS = {
     "tflite": (("ai-edge-litert",), "depth networks in .tflite files"),
     "usd": (("usd-core",), "sfm export --format usd"),
     "alembic": (("alembic3d",), "sfm export --format abc"),
+    "otio": (("OpenTimelineIO",), "sfm export --format otio"),
     "film": (("av",), "sfm film: movies as H.264"),
     "view": (("open3d",), "sfm view: the 3D window and its screenshots"),
 }

@@ -5,6 +5,7 @@ sparse/0            COLMAP model                      overlay_*.png   plates wit
 points.ply          coloured points                   top_view.png    the set from above and from the side
 trajectory.tum      camera path                       sfm.log         what was done
 report.html         what was solved, to be looked at  report.json     the numbers of its plots
+scene_frame.json    what `sfm orient` made of the world
 """
 
 import json
@@ -29,6 +30,7 @@ from sfm.files import replacing
 from sfm.footage import DEFAULT_FPS
 from sfm.pipeline import SolveReport
 from sfm.scene import Reconstruction, Support
+from sfm.scene_frame import SCENE_FRAME, SceneFrame
 from sfm.threads import in_threads
 from sfm.video import Shot, Video, reopen
 from sfm.view.figures import write_top_view
@@ -86,12 +88,12 @@ def write_result(
     with replacing(folder.resolve()) as temporary:  # resolved: a link stays a link, and `.` has a name
         temporary.mkdir()
         reconstruction.save(temporary / RECONSTRUCTION)
-        export(reconstruction, video.shot, temporary, [*ALWAYS, *formats], film)
+        solve = describe(reconstruction, report, video, options)
+        export(reconstruction, video.shot, temporary, [*ALWAYS, *formats], film, solve=solve)
         write_top_view(reconstruction, video.shot, temporary / "top_view.png")
         plates = _plates(reconstruction, video)
         _write_overlays(reconstruction, video.shot, plates, temporary)
         (temporary / LOG).write_text(log, encoding="utf-8")
-        solve = describe(reconstruction, report, video, options)
         write_report(temporary, solve, reconstruction, video.shot, plates)
         solve["files"] = sorted([*(file.name for file in temporary.iterdir()), SOLVE])
         # last, so that a folder with it is complete
@@ -99,13 +101,15 @@ def write_result(
     return solve
 
 
-def load_result(folder: str | Path) -> tuple[Reconstruction, Shot, dict[str, Any]]:
+def load_result(folder: str | Path, oriented: bool = True) -> tuple[Reconstruction, Shot, dict[str, Any]]:
     """What `write_result` wrote: the reconstruction, its shot, and what `solve.json` says.
 
-    Raises `InputError` when the folder holds no result.
+    oriented: in the frame that `sfm orient` gave it, where it did; else in the world it was solved in. Raises
+    `InputError` when the folder holds no result.
     """
     shot, solve = _read_solve(Path(folder))
-    return Reconstruction.load(Path(folder) / RECONSTRUCTION), shot, solve
+    reconstruction = Reconstruction.load(Path(folder) / RECONSTRUCTION)
+    return _in_scene_frame(reconstruction, Path(folder), oriented), shot, solve
 
 
 def _read_solve(folder: Path) -> tuple[Shot, dict[str, Any]]:
@@ -121,25 +125,50 @@ def _read_solve(folder: Path) -> tuple[Shot, dict[str, Any]]:
         raise InputError(f"{folder / SOLVE}: cannot be read ({error}); solve the shot again") from error
 
 
-def load_model(folder: str | Path) -> tuple[Reconstruction, Shot]:
+def load_model(folder: str | Path, oriented: bool = True) -> tuple[Reconstruction, Shot]:
     """A result, or any COLMAP model: in the folder itself, or in `sparse/0` or `0` below it.
 
-    Frames of a COLMAP model have the numbers their names end with, where these rise, and are counted from 1 elsewhere.
-    Raises `InputError` when the folder holds neither.
+    oriented: as for `load_result`. Frames of a COLMAP model have the numbers their names end with, where these rise,
+    and are counted from 1 elsewhere. Raises `InputError` when the folder holds neither.
     """
     folder = Path(folder)
     model = next(
         (place for place in (folder, folder / PLACES["colmap"], folder / "0") if any(place.glob("images.*"))), None
     )
     if (folder / SOLVE).is_file() or model is None:
-        return load_result(folder)[:2]
+        return load_result(folder, oriented)[:2]
     reconstruction, names = read_colmap(model)
+    reconstruction = _in_scene_frame(reconstruction, folder, oriented)
     found = [re.findall(r"\d+", Path(name).stem)[-1:] for name in names]
     numbers = np.array([int(digits[0]) if digits else -1 for digits in found])
     if (np.diff(numbers, prepend=-1) <= 0).any():
         numbers = np.arange(1, len(names) + 1)
     camera = reconstruction.camera
     return reconstruction, Shot(folder.name, numbers, names, camera.width, camera.height, DEFAULT_FPS, str(folder))
+
+
+def set_scene_frame(folder: str | Path, frame: SceneFrame | None) -> list[str]:
+    """Give a result or a COLMAP model a scene frame, or take it away with None.
+
+    The files every result holds are written anew in it, a COLMAP model of others stays as it is. Returns the names of
+    exports in the folder that were written before. Raises `InputError` where something cannot be read or written.
+    """
+    folder = Path(folder)
+    scene, shot = load_model(folder, oriented=False)
+    if frame is None:
+        (folder / SCENE_FRAME).unlink(missing_ok=True)
+    else:
+        add_to_result(folder, [frame.save(folder)])
+        scene = scene.transform(frame.scene_from_world)
+    if not (folder / SOLVE).is_file():
+        return []
+    export(scene, shot, folder)
+    return [place for name, place in PLACES.items() if name not in ALWAYS and (folder / place).exists()]
+
+
+def _in_scene_frame(reconstruction: Reconstruction, folder: Path, oriented: bool) -> Reconstruction:
+    frame = SceneFrame.load(folder) if oriented else None
+    return reconstruction if frame is None else reconstruction.transform(frame.scene_from_world)
 
 
 def add_to_result(folder: str | Path, places: Iterable[Path]) -> None:
@@ -179,9 +208,9 @@ def _if_there(read: Callable[[], T], missing: list[str]) -> T | None:
         return None
 
 
-def options_of(folder: str | Path) -> dict[str, Any]:
-    """What the solve in a folder was asked for; empty of a COLMAP model."""
-    return _read_solve(Path(folder))[1].get("options", {}) if (Path(folder) / SOLVE).is_file() else {}
+def solve_of(folder: str | Path) -> dict[str, Any]:
+    """What `solve.json` says; empty of a COLMAP model."""
+    return _read_solve(Path(folder))[1] if (Path(folder) / SOLVE).is_file() else {}
 
 
 def describe(

@@ -50,6 +50,9 @@ ORDER = [
     "evaluation",
     "synthetic",
     "summary",
+    "planes",
+    "ground",
+    "scene_frame",
     "export",
     "view",
     "undistortion",
@@ -62,6 +65,7 @@ ORDER = [
     "cli",
 ]
 HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2", "av"}
+HEAVY |= {"opentimelineio"}
 MAY_PRINT = {"cli", "console.py", "doctor.py"}
 NO_MODULE = {"utils", "util", "common", "core", "base", "types", "helpers", "misc"}
 

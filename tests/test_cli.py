@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -172,6 +173,31 @@ def test_export_for_film(solved, sfm, tmp_path):
     assert "film back 24.89 x" in (tmp_path / "camera.chan").read_text()
 
 
+def test_orient_a_result(solved, plate, sfm, tmp_path):
+    """Every file of the result follows, older exports are named, and the solve itself is not touched."""
+    out = tmp_path / "out"
+    shutil.copytree(solved[0], out)
+    kept = (out / "reconstruction.npz").read_bytes()
+    code, said, wrong = sfm("orient", out, "--up", "0,1,0.2", "--units", "cm")
+    assert code == 0, wrong
+    assert "up is as it was told" in said and "the scale is the solve's own" in said
+    assert "export again: camera.chan" in said
+    assert (out / "reconstruction.npz").read_bytes() == kept
+    assert "scene_frame.json" in json.loads((out / "solve.json").read_text())["files"]
+    scene, model = results.load_result(out)[0], read_colmap(out / "sparse" / "0")[0]
+    np.testing.assert_allclose(model.points, scene.points[scene.has_point])
+    assert sfm("export", out, "--format", "chan,otio", "-o", tmp_path)[0] == 0
+    assert "lengths in cm" in (tmp_path / "camera.chan").read_text()
+    assert f'"verdict": "{results.solve_of(out)["verdict"]}"' in (tmp_path / "shot.otio").read_text()
+    measures = [json.loads(sfm("evaluate", place, plate / "gt.json", "--json")[1]) for place in (out, solved[0])]
+    assert measures[0] == measures[1]
+    code, said, _ = sfm("orient", out, "--reset")
+    assert code == 0 and "as it was solved" in said and not (out / "scene_frame.json").exists()
+    for file in ("points.ply", "trajectory.tum", "sparse/0/images.bin"):
+        assert (out / file).read_bytes() == (solved[0] / file).read_bytes()
+    refused(sfm("orient", tmp_path / "none"), 3, "no such folder")
+
+
 def test_view_hands_over_to_the_viewer(solved, sfm, tmp_path, monkeypatch):
     from sfm.view import window
 
@@ -205,7 +231,7 @@ def test_doctor_version_and_help(sfm):
     for args in ((), ("--help",)):
         code, said, _ = sfm(*args)
         assert code == 0 and all(
-            name in said for name in ("reconstruct", "depth", "view", "evaluate", "export", "doctor")
+            name in said for name in ("reconstruct", "depth", "view", "evaluate", "orient", "export", "doctor")
         )
 
 

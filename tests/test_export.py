@@ -16,6 +16,7 @@ from sfm.export import (
     FORMATS,
     PLACES,
     SETS,
+    TOLD_FORMATS,
     export,
     read_colmap,
     write_colmap,
@@ -256,7 +257,7 @@ def test_export_puts_every_format_in_its_place(rng, tmp_path):
 
 
 def test_every_format_has_a_place_and_sets_are_of_formats(rng, tmp_path):
-    assert {*FORMATS, *FILM_FORMATS} == set(PLACES) and len({*PLACES.values()}) == len(PLACES)
+    assert {*FORMATS, *FILM_FORMATS, *TOLD_FORMATS} == set(PLACES) and len({*PLACES.values()}) == len(PLACES)
     assert {name for names in SETS.values() for name in names} <= set(PLACES)
     written = export(*perturbed(rng), tmp_path, ["csv", "vfx"])
     assert set(written) == set(SETS["vfx"]) and all(path.exists() for path in written.values())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 from solved import shot_of, solve
 
@@ -21,14 +22,20 @@ from sfm.export import (
     write_alembic,
     write_blender,
     write_chan,
+    write_colmap,
     write_csv,
     write_fbx,
+    write_json,
+    write_jsx,
     write_maya,
     write_nerfstudio,
     write_nk,
+    write_stmaps,
     write_usd,
 )
+from sfm.export.stmap import undistorted
 from sfm.geometry import Camera, Rigid3
+from sfm.images import read_exr
 from sfm.synthetic import make_shot
 
 HAND_MM = 24.89
@@ -108,9 +115,10 @@ def test_usd_points_and_validators(rng, tmp_path):
     assert "assumed" in stage.GetDefaultPrim().GetDocumentation()
 
 
-def test_chan_by_its_rules(rng, tmp_path):
+@pytest.mark.parametrize(("lens", "aspect"), [("zoom", 1), ("anamorphic", 2)])
+def test_chan_by_its_rules(rng, tmp_path, lens, aspect):
     """Nuke's order ZXY: R = Ry Rx Rz; vertical field of view."""
-    scene, shot = shot_with(rng, "zoom", centred=True)
+    scene, shot = shot_with(rng, lens, centred=True)
     write_chan(scene, shot, tmp_path / "camera.chan")
     rows = np.loadtxt(tmp_path / "camera.chan")
     assert rows[:, 0].tolist() == [1001, 1002, 1003, 1006, 1007, 1008]
@@ -123,7 +131,7 @@ def test_chan_by_its_rules(rng, tmp_path):
         high = np.tan(np.radians(row[7]) / 2)
         size = np.array([shot.width, shot.height])
         np.testing.assert_allclose(
-            through(matrix, points, high * np.array([size[0] / size[1], 1]), 0.0, size), ours, atol=0.01
+            through(matrix, points, high * np.array([aspect * size[0] / size[1], 1]), 0.0, size), ours, atol=0.01
         )
     write_chan(*shot_with(rng), tmp_path / "off.chan")
     assert "off the middle" in (tmp_path / "off.chan").read_text()
@@ -146,7 +154,8 @@ def test_angles_do_not_jump(rng, tmp_path):
 
 def test_no_camera_is_one_clear_error(rng, tmp_path):
     scene, shot = shot_with(rng, lost=tuple(range(8)))
-    for write in (write_usd, write_nk, write_chan, write_blender, write_csv, write_fbx, write_maya, write_alembic):
+    for write in (write_usd, write_nk, write_chan, write_blender, write_csv, write_fbx, write_maya, write_alembic,
+                  write_jsx, write_json):  # fmt: skip
         with pytest.raises(InputError, match="no frame has a camera"):
             write(scene, shot, tmp_path / "shot.usd")
     assert not list(tmp_path.iterdir())
@@ -172,7 +181,7 @@ def test_files_say_what_was_not_seen(rng, tmp_path):
     scene = dataclasses.replace(
         scene, cams_from_world=Rigid3(rotation, translation), bridged=bridged, bridge_error_px=error
     )
-    for write in (write_usd, write_nk, write_chan, write_blender, write_fbx, write_maya):
+    for write in (write_usd, write_nk, write_chan, write_blender, write_fbx, write_maya, write_jsx, write_json):
         write(scene, shot, tmp_path / "shot.usda")
         text = (tmp_path / "shot.usda").read_text()
         assert "frames 1005" in text and "not seen: frames 1004" in text and "assumed" in text, write.__name__
@@ -195,13 +204,13 @@ def nodes(text):
     found, lines = [], iter(text.splitlines())
     for line in lines:
         if line.endswith(" {"):
-            knobs = {}
+            kind, knobs = line[:-2], {}
             for line in lines:
                 if line == "}":
                     break
                 name, value = line.strip().split(" ", 1)
                 knobs[name] = value
-            found.append((line if line != "}" else "", knobs))
+            found.append((kind, knobs))
     return found
 
 
@@ -215,23 +224,87 @@ def curves(value):
     return found
 
 
-def test_nuke_script_read_back(rng, tmp_path):
-    scene, shot = shot_with(rng, "zoom")
+def nuke_inputs(text):
+    """{name: names of its inputs} as Nuke links nodes: each takes its inputs from the stack, the last one first."""
+    stack, found = [], {}
+    for chunk in re.findall(r"^(?:\w+ \{\n(?:.*\n)*?\}|push 0)$", text, re.M):
+        if chunk == "push 0":
+            stack.append(None)
+            continue
+        knobs = nodes(chunk)[0][1]
+        if "first_frame" in knobs:  # Root is not in the graph
+            continue
+        found[knobs["name"]] = [stack.pop() for _ in range(int(knobs.get("inputs", 1)))]
+        stack.append(knobs["name"])
+    return found
+
+
+def through_nuke(camera, film, points, frame):
+    """Pixels of points by the knobs of a Camera3, with R = Ry Rx Rz."""
+    moved = {name: [axis[frame] for axis in curves(camera[name])] for name in ("translate", "rotate")}
+    focal = curves(camera["focal"])[0][frame] if "curve" in camera["focal"] else float(camera["focal"])
+    matrix = np.eye(4)
+    x, y, z = moved["rotate"]
+    matrix[:3, :3] = Rotation.from_euler("YXZ", [y, x, z], degrees=True).as_matrix()
+    matrix[:3, 3] = moved["translate"]
+    tangent = np.array([float(camera["haperture"]), float(camera["vaperture"])]) / focal / 2
+    window = np.array(camera["win_translate"].strip("{}").split(), float)
+    return through(matrix, points, tangent, window / 2, film.size)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_nuke_script_read_back(rng, tmp_path, lens):
+    scene, shot = shot_with(rng, lens)
     write_nk(scene, shot, tmp_path / "shot.nk", FilmOptions(HAND_MM))
-    root, read, camera = (knobs for _, knobs in nodes((tmp_path / "shot.nk").read_text()))
+    text = (tmp_path / "shot.nk").read_text()
+    told = {knobs.get("name", kind): knobs for kind, knobs in nodes(text)}
+    root, read, camera = told["Root"], told["plate"], told["camera"]
     assert (root["first_frame"], root["last_frame"], root["fps"]) == ("1001", "1008", "25")
+    assert root["format"].split()[-2] == read["format"].split()[-2] == ("2" if lens == "anamorphic" else "1")
     assert read["first"] == read["origfirst"] == "1001" and read["file"].endswith('plate.####.png"')
     assert camera["rot_order"] == "ZXY" and float(camera["haperture"]) == HAND_MM
-    film, (tx, ty, tz), (focal,) = FilmCamera.of(scene, shot), curves(camera["translate"]), curves(camera["focal"])
-    assert list(tx) == list(focal) == film.frame_numbers.tolist()
-    np.testing.assert_allclose(
-        np.column_stack([list(a.values()) for a in (tx, ty, tz)]), film.world_from_cams.translation
-    )
-    at = np.array(camera["win_translate"].strip("{}").split(), float)
-    tangent = np.array([HAND_MM, float(camera["vaperture"])]) / focal[1001] / 2
-    size = np.array([shot.width, shot.height])
-    found = through(film.matrices[0], film.points, tangent, at / 2, size)
-    np.testing.assert_allclose(found, seen(scene, shot)[0], atol=0.01)
+    film = FilmCamera.of(scene, shot)
+    assert list(curves(camera["translate"])[0]) == film.frame_numbers.tolist()
+    spheres = {int(name[6:]): knobs for name, knobs in told.items() if name.startswith("track_")}
+    points = np.array([spheres[track]["translate"].strip("{}").split() for track in film.tracks.tolist()], float)
+    for frame, ours in zip(film.frame_numbers.tolist(), seen(scene, shot), strict=True):
+        np.testing.assert_allclose(through_nuke(camera, film, points, frame), ours, atol=0.01)
+    linked = nuke_inputs(text)
+    assert linked["lineup"] == ["plate", "points", "camera"] and len(linked["points"]) == len(spheres)
+
+
+@pytest.mark.parametrize("lens", ["fixed", "zoom"])
+def test_nuke_script_undistorts_and_its_camera_goes_with_that(rng, tmp_path, lens):
+    """A point of the plate, where its STMap takes it, is where the Camera3 sees it."""
+    scene, shot = shot_with(rng, lens)
+    there = scene.camera
+    small = Camera(there.focal_length / 8, there.principal_point / 8, [-0.1, 0.02, 0.001, -0.002], 240, 135)
+    scene, shot = dataclasses.replace(scene, camera=small), shot_of(small, 8, first=1001, fps=25.0)
+    write_nk(scene, shot, tmp_path / "shot.nk", FilmOptions(HAND_MM))
+    text = (tmp_path / "shot.nk").read_text()
+    told = {knobs.get("name", kind): knobs for kind, knobs in nodes(text)}
+    linked = nuke_inputs(text)
+    assert linked["lineup"] == ["whole", "points", "camera"]
+    assert linked["whole"] == ["flat"] and linked["flat"] == ["plate", "undistort"]
+    name = "undistort.####.exr" if lens == "zoom" else "undistort.exr"
+    assert told["undistort"]["file"] == f'"\\[file dirname \\[value root.name\\]\\]/stmap/{name}"'
+    write_stmaps(scene, shot, tmp_path / "stmap")
+    map_file = tmp_path / "stmap" / (name if lens == "fixed" else "undistort.1002.exr")
+    st = read_exr(map_file)
+    assert st is not None and told["camera"]["win_translate"] == "{0 0}"
+    height, width = st["R"].shape
+    assert told["whole"]["format"] == told["Root"]["format"] and f"{width} {height} 0 0" in told["whole"]["format"]
+    points = scene.points[scene.has_point]
+    on_plate = scene.camera.at(1).img_from_cam(scene.cams_from_world[1].apply(points))
+    flat, larger = undistorted(scene, shot)
+    film = FilmCamera.of(flat, larger)
+    spheres = np.array([told[f"track_{t}"]["translate"].strip("{}").split() for t in film.tracks.tolist()], float)
+    found = through_nuke(told["camera"], film, spheres, 1002)
+    inside = ((found > 2) & (found < [width - 2, height - 2])).all(1)
+    assert inside.sum() > 20
+    at = found[inside][:, ::-1].T - 0.5
+    read = np.column_stack([map_coordinates(st["R"], at, order=1), 1 - map_coordinates(st["G"], at, order=1)])
+    np.testing.assert_allclose(read * [shot.width, shot.height], on_plate[inside], atol=0.01)
 
 
 def test_nerfstudio_read_as_opengl(rng, tmp_path):
@@ -363,6 +436,41 @@ def test_table_has_a_row_for_every_frame(rng, tmp_path):
     np.testing.assert_allclose(float(rows[7]["focal_mm"]), focal[7])
 
 
+@pytest.mark.parametrize("lens", LENSES)
+def test_json_holds_every_frame(rng, tmp_path, lens):
+    scene, shot = shot_with(rng, lens)
+    write_json(scene, shot, tmp_path / "camera.json", FilmOptions(HAND_MM))
+    told = json.loads((tmp_path / "camera.json").read_text())
+    assert [frame["frame"] for frame in told["frames"]] == list(range(1001, 1009)) and told["fps"] == 25
+    assert told["frames"][3] == {"frame": 1004, "name": "plate.1004.png"}
+    known = [frame for frame in told["frames"] if "focal_mm" in frame]
+    points, size = FilmCamera.of(scene, shot).points, np.array([shot.width, shot.height])
+    for frame, ours in zip(known, seen(scene, shot), strict=True):
+        center = np.array([frame["center_x_px"], frame["center_y_px"]])
+        tangent = np.array(told["film_back_mm"]) / frame["focal_mm"] / 2
+        offset = [1, -1] * (0.5 - center / size)
+        found = through(np.array(frame["world_from_camera"]), points, tangent, offset, size)
+        np.testing.assert_allclose(found, ours, atol=0.01)
+        turn = Rotation.from_euler("YXZ", [frame["ry"], frame["rx"], frame["rz"]], True).as_matrix()
+        np.testing.assert_allclose(turn, np.array(frame["world_from_camera"])[:3, :3], atol=1e-6)
+    assert known[0]["bridged"] is False and known[0]["sigma_x"] == pytest.approx(scene.center_sigma[0, 0])
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_colmap_sees_the_same(rng, tmp_path, lens):
+    pycolmap = pytest.importorskip("pycolmap")
+    scene, shot = shot_with(rng, lens)
+    write_colmap(scene, shot, tmp_path / "0")
+    model = pycolmap.Reconstruction(str(tmp_path / "0"))
+    points = np.array([model.points3D[track + 1].xyz for track in np.flatnonzero(scene.has_point)])
+    images = sorted(model.images.values(), key=lambda image: image.name)
+    assert [image.name[6:10] for image in images] == ["1001", "1002", "1003", "1006", "1007", "1008"]
+    for image, ours in zip(images, seen(scene, shot), strict=True):
+        pose, camera = image.cam_from_world(), model.cameras[image.camera_id]
+        found = np.array([camera.img_from_cam(pose * point) for point in points])
+        np.testing.assert_allclose(found, ours, atol=0.01)
+
+
 def test_film_options_refuse_nonsense():
     for wrong in ({"sensor_mm": 0.0}, {"unit": "inch"}):
         with pytest.raises(UsageError):
@@ -391,8 +499,8 @@ else:
 scene = bpy.context.scene
 camera = next(o for o in scene.objects if o.type == "CAMERA")
 scene.camera = camera
-if not script.endswith(".py"):
-    scene.render.resolution_x, scene.render.resolution_y = json.loads(sys.argv[4])
+if not script.endswith(".py"):  # what no file that Blender imports holds, and docs/delivery.md tells to set
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.pixel_aspect_x = json.loads(sys.argv[4])
 if script.endswith(".fbx"):
     bpy.context.view_layer.update()
     locators = {int(o.name.split("_")[1]): o.matrix_world.translation for o in scene.objects if o.type == "EMPTY"}
@@ -418,15 +526,14 @@ def test_blender_sees_the_same(rng, tmp_path, kind, lens):
     blender = os.environ.get("SFM_BPY")
     if not blender:
         pytest.skip("SFM_BPY is not set: the path of a Python with the module bpy")
-    if kind != "py" and lens == "anamorphic":
-        pytest.skip("no file Blender imports holds a pixel aspect")
     scene, shot = shot_with(rng, lens)
     path = tmp_path / f"shot.{kind}"
     WRITERS[kind](scene, shot, path, FilmOptions(HAND_MM))
     frames = FilmCamera.of(scene, shot).frame_numbers.tolist()
     reader = tmp_path / "read_back.py"
     reader.write_text(READ_BACK)
-    words = [reader, path, tmp_path / "seen.json", json.dumps(frames), json.dumps([shot.width, shot.height])]
+    by_hand = [shot.width, shot.height, 2 if lens == "anamorphic" else 1]
+    words = [reader, path, tmp_path / "seen.json", json.dumps(frames), json.dumps(by_hand)]
     subprocess.run([blender, *map(str, words)], check=True, capture_output=True)
     told = json.loads((tmp_path / "seen.json").read_text())
     if kind == "py":

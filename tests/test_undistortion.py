@@ -9,16 +9,17 @@ from scipy.ndimage import map_coordinates
 from test_export import perturbed
 
 from sfm.errors import UsageError
-from sfm.geometry import Camera
-from sfm.images import read_exr
-from sfm.undistortion import (
+from sfm.export.stmap import (
     redistort_map,
     undistort_map,
     undistorted,
     undistorted_camera,
     write_stmap,
-    write_undistorted,
+    write_stmaps,
 )
+from sfm.geometry import Camera
+from sfm.images import read_exr
+from sfm.undistortion import write_undistorted
 from sfm.video import Video, open_video
 
 LENS = Camera([300.0, 310.0], [170.0, 80.0], [-0.15, 0.03, 0.001, -0.002], 320, 180)
@@ -61,23 +62,50 @@ def test_openimageio_warps_as_it_should(tmp_path):
     ideal = undistorted_camera(LENS)
     write_stmap(undistort_map(LENS, ideal), tmp_path / "undistort.exr")
     write_stmap(redistort_map(LENS, ideal), tmp_path / "redistort.exr")
-    column, row = np.meshgrid(np.arange(320) + 0.5, np.arange(180) + 0.5)
-    plate = np.stack([column / 320, row / 180, 0 * row], axis=-1).astype(np.float32)
+
+    def middles(camera):
+        return np.stack(np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5), axis=-1)
+
+    def ramps(camera):
+        part = middles(camera) / [camera.width, camera.height]
+        return np.concatenate([part, 0 * part[..., :1]], axis=-1).astype(np.float32)
 
     def warped(picture, map_file):
         source, st = oiio.ImageBuf(np.ascontiguousarray(picture)), oiio.ImageBuf(str(map_file))
         whole = oiio.ROI(0, st.spec().width, 0, st.spec().height, 0, 1, 0, 3)
         return oiio.ImageBufAlgo.st_warp(source, st, "triangle", 2.0, 0, 1, False, True, whole).get_pixels(oiio.FLOAT)
 
-    flat = warped(plate, tmp_path / "undistort.exr")
-    x, y = np.meshgrid(np.arange(ideal.width) + 0.5, np.arange(ideal.height) + 0.5)
-    p = (np.stack([x, y], -1) - ideal.principal_point) / ideal.focal_length
+    flat = warped(ramps(LENS), tmp_path / "undistort.exr")
+    p = (middles(ideal) - ideal.principal_point) / ideal.focal_length
     true = LENS.img_from_cam(np.concatenate([p, np.ones_like(p[..., :1])], -1))
     inside = ((true > 3) & (true < np.array([320, 180]) - 3)).all(-1)
     assert inside.sum() > 40000
     assert np.abs(flat[..., :2] * [320, 180] - true)[inside].max() < 0.02
+    bent = warped(ramps(ideal), tmp_path / "redistort.exr")
+    size = np.array([ideal.width, ideal.height])
+    true = LENS.cam_from_img(middles(LENS)) * ideal.focal_length + ideal.principal_point
+    inside = ((true > 3) & (true < size - 3)).all(-1)
+    assert inside.sum() > 50000
+    assert np.abs(bent[..., :2] * size - true)[inside].max() < 0.02
     back = warped(flat, tmp_path / "redistort.exr")
-    assert np.abs(back - plate)[6:-6, 6:-6, :2].max() * 320 < 0.05
+    assert np.abs(back - ramps(LENS))[6:-6, 6:-6, :2].max() * 320 < 0.05
+
+
+def test_maps_without_the_plates(rng, tmp_path):
+    """The same as with them; of a zoom that distorts one of each a frame."""
+    scene, shot = perturbed(rng, "OPENCV")
+    lens = dataclasses.replace(LENS, width=96, height=54, focal_length=[90.0, 90.0], principal_point=[50.0, 25.0])
+    shot = dataclasses.replace(shot, width=96, height=54)
+    write_stmaps(dataclasses.replace(scene, camera=lens), shot, tmp_path / "one")
+    assert sorted(file.name for file in (tmp_path / "one").iterdir()) == ["redistort.exr", "undistort.exr"]
+    found = read_exr(tmp_path / "one" / "redistort.exr")
+    assert found is not None
+    np.testing.assert_array_equal(found["R"], redistort_map(lens, undistorted_camera(lens))[..., 0].astype(np.float32))
+    frames = len(shot.frame_numbers)
+    zoom = dataclasses.replace(lens, focal_length=np.linspace(90, 99, frames)[:, None].repeat(2, 1))
+    write_stmaps(dataclasses.replace(scene, camera=zoom), shot, tmp_path / "zoom")
+    names = {file.name for file in (tmp_path / "zoom").iterdir()}
+    assert names == {f"{way}.{n}.exr" for way in ("undistort", "redistort") for n in shot.frame_numbers}
 
 
 def test_stmap_file_says_what_is_inside(tmp_path):

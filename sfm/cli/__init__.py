@@ -19,9 +19,10 @@ from sfm.errors import SfmError
 from sfm.cli import solving  # isort: skip (help lists commands in this order)
 from sfm.cli import looking  # isort: skip
 from sfm.cli import showing  # isort: skip
+from sfm.cli import orienting  # isort: skip
 from sfm.cli import delivering  # isort: skip
 
-__all__ = ["app", "delivering", "looking", "main", "showing", "solving"]
+__all__ = ["app", "delivering", "looking", "main", "orienting", "showing", "solving"]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

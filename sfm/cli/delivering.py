@@ -15,21 +15,25 @@ if TYPE_CHECKING:
 def export(
     result: Result,
     formats: Annotated[list[str], typer.Option(
-        "--format", metavar="NAME,...", help="usd abc nk chan blender fbx ma csv colmap ply tum nerfstudio; vfx: most.",
+        "--format", metavar="NAME,...",
+        help="usd abc nk chan blender fbx ma jsx csv json stmap otio colmap ply tum nerfstudio; vfx: most.",
     )],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: OUT.")] = None,
     sensor_mm: Annotated[float | None, typer.Option(
         metavar="MM", help="Width of the film back. Default: as the solve was told, else 36 mm, said to be assumed.",
     )] = None,
-    unit: Annotated[Unit, typer.Option(help="Lengths in the files; a unit of the solve is a metre.")] = Unit.m,
+    units: Annotated[Unit | None, typer.Option(
+        "--units", "--unit",
+        help="Lengths in the files; a unit of the solve is a metre. Default: as orient was told, else m.",
+    )] = None,
 ) -> None:  # fmt: skip
     """Write a result for another program."""
     from sfm import export as exporters
-    from sfm.results import add_to_result, load_model
+    from sfm.results import add_to_result, load_model, solve_of
 
     scene, shot = load_model(result)
-    film = film_options(result, sensor_mm, unit)
-    written = exporters.export(scene, shot, output or result, names(formats), film)
+    film = film_options(result, sensor_mm, units)
+    written = exporters.export(scene, shot, output or result, names(formats), film, solve=solve_of(result))
     if output is None:
         add_to_result(result, written.values())
     for place in written.values():
@@ -44,7 +48,7 @@ def undistort(
         "--format", metavar="NAME,...", help="The solve on the undistorted plate, as for export.",
     )] = ["vfx"],  # noqa: B006
     sensor_mm: Annotated[float | None, typer.Option(metavar="MM", help="As for export, of the plate before.")] = None,
-    unit: Annotated[Unit, typer.Option(help="As for export.")] = Unit.m,
+    units: Annotated[Unit | None, typer.Option("--units", "--unit", help="As for export.")] = None,
 ) -> None:  # fmt: skip
     """Write undistorted plates, STMaps there and back, and the camera that goes with them."""
     calm_opencv()
@@ -54,7 +58,7 @@ def undistort(
     from sfm.video import reopen
 
     scene, shot, _ = load_result(result)
-    film, told = film_options(result, sensor_mm, unit), console.error_console()
+    film, told = film_options(result, sensor_mm, units), console.error_console()
     with console.stages(told, console.loudness(False, False, False)) as progress:
         written = write_undistorted(
             output, scene, reopen(shot), names(formats), film,
@@ -64,10 +68,14 @@ def undistort(
         print(place)
 
 
-def film_options(result: Path, sensor_mm: float | None, unit: Unit) -> "FilmOptions":
-    """What the solve was told of the film back, unless it is told now."""
+def film_options(result: Path, sensor_mm: float | None, units: Unit | None) -> "FilmOptions":
+    """What the solve was told of the film back and `orient` of units, unless it is told now."""
     from sfm.arguments import told_sensor_mm
     from sfm.export import FilmOptions
-    from sfm.results import options_of
+    from sfm.results import solve_of
+    from sfm.scene_frame import SceneFrame
 
-    return FilmOptions(told_sensor_mm(options_of(result)) if sensor_mm is None else sensor_mm, unit.value)
+    told = told_sensor_mm(solve_of(result).get("options", {})) if sensor_mm is None else sensor_mm
+    frame = SceneFrame.load(result)
+    unit = "m" if frame is None else frame.unit
+    return FilmOptions(told, unit if units is None else units.value)

@@ -1,14 +1,16 @@
 """Files for other programs: one module per format, each writing what its reader expects.
 
 `export` puts every format in its usual place below one folder: `FORMATS` are the plain ones, `FILM_FORMATS` those that
-count in film backs and lengths, `PLACES` says where they go.
+count in film backs and lengths, `TOLD_FORMATS` those that say what a solve is worth, `PLACES` says where they go.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sfm.errors import UsageError, require
-from sfm.export import alembic, usd
+from sfm.export import alembic, timeline, usd
+from sfm.export.after_effects import write_jsx
 from sfm.export.alembic import write_alembic
 from sfm.export.blender import write_blender
 from sfm.export.colmap import write_colmap
@@ -19,7 +21,9 @@ from sfm.export.maya import write_maya
 from sfm.export.nerfstudio import write_nerfstudio
 from sfm.export.nuke import write_chan, write_nk
 from sfm.export.ply import write_ply
-from sfm.export.table import write_csv
+from sfm.export.stmap import write_stmaps
+from sfm.export.table import write_csv, write_json
+from sfm.export.timeline import write_otio
 from sfm.export.tum import write_tum
 from sfm.export.usd import write_usd
 from sfm.scene import Reconstruction
@@ -31,6 +35,7 @@ __all__ = [
     "FORMATS",
     "PLACES",
     "SETS",
+    "TOLD_FORMATS",
     "FilmCamera",
     "FilmOptions",
     "export",
@@ -42,28 +47,35 @@ __all__ = [
     "write_colmap",
     "write_csv",
     "write_fbx",
+    "write_json",
+    "write_jsx",
     "write_maya",
     "write_nerfstudio",
     "write_nk",
+    "write_otio",
     "write_ply",
+    "write_stmaps",
     "write_tum",
     "write_usd",
 ]
 
 FORMATS: dict[str, Callable] = {
     "colmap": write_colmap, "ply": write_ply, "tum": write_tum, "nerfstudio": write_nerfstudio,
+    "stmap": write_stmaps,
 }  # fmt: skip
 FILM_FORMATS: dict[str, Callable] = {
     "usd": write_usd, "nk": write_nk, "chan": write_chan, "blender": write_blender, "csv": write_csv,
-    "fbx": write_fbx, "ma": write_maya, "abc": write_alembic,
+    "fbx": write_fbx, "ma": write_maya, "abc": write_alembic, "jsx": write_jsx, "json": write_json,
 }  # fmt: skip
+TOLD_FORMATS: dict[str, Callable] = {"otio": write_otio}
 PLACES = {
     "colmap": "sparse/0", "ply": "points.ply", "tum": "trajectory.tum", "nerfstudio": "transforms.json",
     "usd": "shot.usd", "nk": "shot.nk", "chan": "camera.chan", "blender": "blender_shot.py", "csv": "camera.csv",
     "fbx": "shot.fbx", "ma": "shot.ma", "abc": "shot.abc",
+    "jsx": "shot.jsx", "json": "camera.json", "stmap": "stmap", "otio": "shot.otio",
 }  # fmt: skip
 ALWAYS = ("colmap", "ply", "tum")  # what every result holds
-SETS = {"vfx": ("usd", "nk", "chan", "blender", "fbx", "ma", "csv", "colmap", "ply")}
+SETS = {"vfx": ("usd", "chan", "blender", "fbx", "ma", "jsx", "csv", "json", "colmap", "ply", "nk", "stmap")}
 
 
 def named(formats: Iterable[str]) -> list[str]:
@@ -75,7 +87,7 @@ def named(formats: Iterable[str]) -> list[str]:
     names = list(dict.fromkeys(one for name in formats for one in SETS.get(name, (name,))))
     if unknown := [name for name in names if name not in PLACES]:
         raise UsageError(f"format {unknown[0]}: not one of {', '.join((*PLACES, *SETS))}")
-    for name, needs in {"usd": usd.NEEDS, "abc": alembic.NEEDS}.items():
+    for name, needs in {"usd": usd.NEEDS, "abc": alembic.NEEDS, "otio": timeline.NEEDS}.items():
         if name in names:
             require(*needs)
     return names
@@ -83,18 +95,21 @@ def named(formats: Iterable[str]) -> list[str]:
 
 def export(
     reconstruction: Reconstruction, shot: Shot, folder: str | Path, formats: Iterable[str] = ALWAYS,
-    film: FilmOptions = FilmOptions(),
+    film: FilmOptions = FilmOptions(), *, solve: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:  # fmt: skip
     """Write the named formats, or sets of them, below `folder`, each at its place. Returns where each one went.
 
-    film: what the formats that need it are told of film back and unit. Raises `UsageError` for a format that is none,
-    before anything is written; `InputError` when a place is unwritable.
+    film: what the formats that need it are told of film back and unit; solve: what `solve.json` says, for those that
+    tell it. Raises `UsageError` for a format that is none, before anything is written, and for a lens that STMaps
+    cannot undo; `InputError` when a place is unwritable.
     """
     written = {}
     for name in named(formats):
         written[name] = Path(folder) / PLACES[name]
         if name in FORMATS:
             FORMATS[name](reconstruction, shot, written[name])
-        else:
+        elif name in FILM_FORMATS:
             FILM_FORMATS[name](reconstruction, shot, written[name], film)
+        else:
+            TOLD_FORMATS[name](reconstruction, shot, written[name], solve)
     return written

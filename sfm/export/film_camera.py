@@ -25,7 +25,7 @@ NEAR_M, FAR_M = 0.01, 1e4  # what a camera shows: programs' own near planes cut 
 MM_PER_INCH = 25.4
 MAX_LOCATORS = 300
 Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # from y up
-_FLIP = np.array([1.0, -1.0, -1.0])  # y down, z forward to y up, z backward; its own inverse
+FLIP = np.array([1.0, -1.0, -1.0])  # y down, z forward to y up, z backward; its own inverse
 
 Unit = Literal["m", "cm"]
 
@@ -41,7 +41,7 @@ class FilmOptions:
         if self.sensor_mm is not None and not 0 < self.sensor_mm < 1e6:
             raise UsageError(f"--sensor-mm {self.sensor_mm:g}: expected a positive number")
         if self.unit not in METERS:
-            raise UsageError(f"--unit {self.unit}: not one of {', '.join(METERS)}")
+            raise UsageError(f"--units {self.unit}: not one of {', '.join(METERS)}")
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,15 @@ class FilmCamera:
         frames, tracks = np.flatnonzero(reconstruction.has_camera), np.flatnonzero(reconstruction.has_point)
         numbers, scale = np.asarray(shot.frame_numbers), 1 / METERS[options.unit]
         cams = reconstruction.cams_from_world[frames].inverse()
-        rotation = _FLIP[:, None] * cams.rotation * _FLIP
+        rotation = FLIP[:, None] * cams.rotation * FLIP
         camera = reconstruction.camera
         return cls(
             shot, options, numbers[frames], numbers[~reconstruction.has_camera],
-            Rigid3(rotation, scale * _FLIP * cams.translation),
+            Rigid3(rotation, scale * FLIP * cams.translation),
             np.broadcast_to(camera.focal_length, (len(numbers), 2))[frames],
             np.broadcast_to(camera.principal_point, (len(numbers), 2))[frames],
             bool(camera.distortion.any()), numbers[reconstruction.bridged], tracks,
-            scale * _FLIP * reconstruction.points[tracks], reconstruction.tracks.colors[tracks],
+            scale * FLIP * reconstruction.points[tracks], reconstruction.tracks.colors[tracks],
         )  # fmt: skip
 
     @property

@@ -1,9 +1,10 @@
-"""The camera as a table, a row a frame: for spreadsheets, scripts and whoever reads nothing else.
+"""The camera frame by frame, as a table and as JSON: for spreadsheets, scripts and whoever reads nothing else.
 
 World y up, camera looking along -z; angles in degrees, Nuke's and Maya's order ZXY.
 """
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +29,51 @@ def write_csv(
 
     Raises `InputError` when `path` cannot be written.
     """
-    film = FilmCamera.of(reconstruction, shot, options)
-    there = np.flatnonzero(reconstruction.has_camera)
-    numbers = np.column_stack([
-        film.world_from_cams.translation, film.euler_zxy_deg, film.focal_mm, film.focal_px, film.principal_point,
-        reconstruction.bridged[there], reconstruction.frame_rms_px()[there],
-        reconstruction.center_sigma[there] / METERS[options.unit],
-        np.degrees(reconstruction.rotation_sigma[there]),
-    ])  # fmt: skip
-    rows = dict(zip(there.tolist(), numbers.tolist(), strict=True))
+    rows = _rows(FilmCamera.of(reconstruction, shot, options), reconstruction)
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for i, (number, name) in enumerate(zip(shot.frame_numbers, shot.frame_names, strict=True)):
             cells = rows.get(i, [np.nan] * (len(COLUMNS) - 2))
             table.writerow([number, name, *("" if np.isnan(cell) else f"{cell:.10g}" for cell in cells)])
+
+
+def write_json(
+    reconstruction: Reconstruction, shot: Shot, path: str | Path, options: FilmOptions = FilmOptions()
+) -> None:
+    """Write the columns of `write_csv` and `world_from_camera`, a 4 x 4 matrix for columns, of every frame.
+
+    Above them what holds of all: size, rate, film back, distortion in OpenCV's order, and remarks. What is unknown is
+    null; a frame without a camera has its number and name alone.
+
+    Raises `InputError` when `path` cannot be written.
+    """
+    film = FilmCamera.of(reconstruction, shot, options)
+    rows = _rows(film, reconstruction)
+    matrices = dict(zip(rows, film.matrices.tolist(), strict=True))
+    frames = []
+    for i, (number, name) in enumerate(zip(shot.frame_numbers.tolist(), shot.frame_names, strict=True)):
+        cells = [None if np.isnan(cell) else cell for cell in rows.get(i, [])]
+        row = {"frame": number, "name": name, **dict(zip(COLUMNS[2:], cells, strict=False))}
+        if i in rows:
+            row |= {"bridged": bool(row["bridged"]), "world_from_camera": matrices[i]}
+        frames.append(row)
+    told = {
+        "name": shot.name, "width": shot.width, "height": shot.height, "fps": shot.fps, "unit": options.unit,
+        "pixel_aspect": film.pixel_aspect, "film_back_mm": film.aperture_mm.tolist(),
+        "distortion": reconstruction.camera.distortion.tolist(), "remarks": film.comments(), "frames": frames,
+    }  # fmt: skip
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _rows(film: FilmCamera, reconstruction: Reconstruction) -> dict[int, list[float]]:
+    """The columns after the name, by index of the frames that have a camera."""
+    there = np.flatnonzero(reconstruction.has_camera)
+    numbers = np.column_stack([
+        film.world_from_cams.translation, film.euler_zxy_deg, film.focal_mm, film.focal_px, film.principal_point,
+        reconstruction.bridged[there], reconstruction.frame_rms_px()[there],
+        reconstruction.center_sigma[there] / METERS[film.options.unit],
+        np.degrees(reconstruction.rotation_sigma[there]),
+    ])  # fmt: skip
+    return dict(zip(there.tolist(), numbers.tolist(), strict=True))

@@ -10,13 +10,13 @@ import numpy as np
 from sfm.errors import InputError
 from sfm.geometry.rotation import rotation_from_rotvec
 from sfm.geometry.transform import Rigid3
+from sfm.ground import held_up
 from sfm.scene import Reconstruction
 
 FAR_QUANTILE, FAR_FACTOR = 0.95, 2.0  # points farther than this many times this quantile are not drawn
 TRIM = 0.01  # of the points on each side need not be in the picture
 MAX_FRUSTA = 12  # frusta drawn when nobody says how many
 FRUSTUM_GAP = 0.4  # way from one frustum to the next, in lengths of a frustum
-MEAN_Y_WEIGHT = 0.002  # against the mean square of the x axes along down: about 2.5 degrees of pan
 VIEW_DOWN_DEG, VIEW_ASIDE_DEG = 16.0, -20.0  # the observer's axes, turned from the first camera's
 CLEARANCE = 0.35  # depths of the scene between the observer and the nearest frustum
 FILL = 0.92  # of the picture, the rest is margin
@@ -94,15 +94,8 @@ def viewpoint(reconstruction: Reconstruction, layout: Layout, aspect: float, fov
 
 
 def _levelled(cams_from_world: Rigid3) -> Rigid3:
-    """The first camera without its tilt and roll.
-
-    People hold cameras level: down is what all the cameras' x axes stand square on. Where they hardly turn that leaves
-    it open, and the mean of their y axes decides.
-    """
-    x, y = cams_from_world.rotation[:, 0], cams_from_world.rotation[:, 1]
-    mean_y = y.mean(axis=0) / np.linalg.norm(y.mean(axis=0))
-    down = np.linalg.eigh(MEAN_Y_WEIGHT * np.outer(mean_y, mean_y) - x.T @ x / len(x))[1][:, -1]
-    down *= np.sign(down @ mean_y)
+    """The first camera without its tilt and roll, as far as the cameras were held level."""
+    down = -held_up(cams_from_world)
     right = np.cross(down, cams_from_world.rotation[0, 2])
     if np.linalg.norm(right) < 0.2:  # it looks straight up or down: there is no forward to level
         return cams_from_world[0]
