@@ -54,6 +54,8 @@ ORDER = [
     "view",
     "undistortion",
     "results",
+    "interchange",
+    "comparison",
     "doctor",
     "sensors",
     "lens_metadata",

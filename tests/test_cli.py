@@ -124,6 +124,38 @@ def test_reconstruct_writes_a_result_and_says_what_it_is(solved, plate):
     assert solve["options"]["stages"]["tracking"]["max_tracks"] == 300
 
 
+def test_a_camera_comes_round_and_is_compared(solved, plate, sfm, tmp_path):
+    """Out as USD and back in on the clip; the same camera, and one that is turned away."""
+    assert sfm("export", solved[0], "--format", "usd,chan", "-o", tmp_path)[0] == 0
+    code, said, _ = sfm("import", tmp_path / "shot.usd", "-o", tmp_path / "in", "--clip", plate / "frames")
+    assert code == 0 and "12 of 12 frames have a camera" in said
+    assert json.loads((tmp_path / "in" / "solve.json").read_text())["shot"]["frame_names"][0] == "plate.1001.png"
+    assert sfm("export", tmp_path / "in", "--format", "nk,ply,usd")[0] == 0
+    code, said, _ = sfm("evaluate", tmp_path / "in", plate / "gt.json", plate / "true_depth.npz", "--json")
+    assert code == 0 and json.loads(said)["coverage"] == 100.0
+    same = json.loads(sfm("evaluate", solved[0], "--against", tmp_path / "in", "--json")[1])
+    assert same["frames"] == 12 and same["worst_px"] < 0.01
+    rows = np.loadtxt(tmp_path / "camera.chan")
+    rows[6, 5] += 0.5
+    np.savetxt(tmp_path / "turned.chan", rows, fmt="%.10g")
+    code, said, _ = sfm("evaluate", solved[0], "--against", tmp_path / "turned.chan")
+    assert code == 0 and re.search(r"worst_frame +1007", said) and re.search(r"max_rotation_deg +0\.4", said)
+
+
+def test_import_refuses_in_one_line(plate, sfm, tmp_path):
+    (tmp_path / "a.chan").write_text("1 2 3\n")
+    refused(sfm("import", tmp_path / "a.chan", "-o", tmp_path / "out"), 3, "give --size WIDTHxHEIGHT, or --clip")
+    refused(sfm("import", tmp_path / "a.chan", "-o", tmp_path / "out", "--size", "9"), 2, "expected WIDTHxHEIGHT")
+    size = ("--size", "320x180")
+    refused(sfm("import", tmp_path / "a.chan", "-o", tmp_path / "out", *size), 3, "line 1: 3 columns", tmp_path / "out")
+    both = (*size, "--clip", plate / "frames")
+    refused(sfm("import", tmp_path / "a.chan", "-o", tmp_path / "out", *both), 2, "--size and --clip")
+    refused(sfm("import", tmp_path / "b.abc", "-o", tmp_path / "out", *size), 3, "b.abc: no such file")
+    (tmp_path / "b.abc").write_text("")
+    refused(sfm("import", tmp_path / "b.abc", "-o", tmp_path / "out", *size), 3, "cameras are read from .usd")
+    refused(sfm("evaluate", plate), 2, "give the truth, or another track")
+
+
 def test_evaluate_a_result_and_its_colmap_model(solved, plate, sfm):
     code, said, _ = sfm("evaluate", solved[0], plate / "gt.json", plate / "true_depth.npz", "--json")
     measures = json.loads(said)

@@ -20,8 +20,9 @@ from sfm.cli import solving  # isort: skip (help lists commands in this order)
 from sfm.cli import looking  # isort: skip
 from sfm.cli import showing  # isort: skip
 from sfm.cli import delivering  # isort: skip
+from sfm.cli import importing  # isort: skip
 
-__all__ = ["app", "delivering", "looking", "main", "showing", "solving"]
+__all__ = ["app", "delivering", "importing", "looking", "main", "showing", "solving"]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
