@@ -11,9 +11,10 @@ import numpy as np
 from sfm.depth import DepthKind, DepthModel, load
 from sfm.depth.cache import cached
 from sfm.depth.catalog import CATALOG, known
-from sfm.errors import UsageError
+from sfm.errors import InputError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.initialize import InitializeOptions
+from sfm.interchange import ImportedTrack, read_track
 from sfm.lens_metadata import focal_length_35mm, fov_deg_of
 from sfm.masks import MaskOptions
 from sfm.motion import MotionOptions
@@ -213,6 +214,17 @@ def starting_as_filmed(options: Options, video: Video) -> Options:
         return options
     logger.info(f"{file.name} says {focal:g} mm on 35 mm film, {fov:.1f} degrees across: the focal length starts there")
     return replace(options, start_fov_deg=fov)
+
+
+def started_from(other: Path, shot: Shot) -> ImportedTrack:
+    """A track to start from, on the frames of the shot. Raises `InputError` where it cannot be one of this shot."""
+    track = read_track(other, clip=shot)
+    scene = track.scene
+    if scene.has_camera.sum() < 2:
+        raise InputError(f"{other}: has a camera in fewer than 2 frames of {shot.name}")
+    known = np.isfinite(scene.cams_from_world.translation[:, 0])
+    logger.info(f"{other}: starts {np.count_nonzero(known)} of {len(known)} frames")
+    return track
 
 
 def own_tracks(path: Path, shot: Shot) -> dict[str, Any]:

@@ -74,14 +74,25 @@ def compare(ours: Reconstruction, shot: Shot, other: Reconstruction, other_shot:
         np.broadcast_to(r.camera.focal_length, (r.tracks.num_frames, 2))[at, 0]
         for r, at in ((ours, frames), (other, other_frames))
     )
-    start = other_from_ours(cams, other_cams)
-    apart = np.degrees(rotation_angle(cams.rotation @ start.rotation.T @ other_cams.rotation.mT))
+    turn = other_from_ours(cams, other_cams).rotation
+    apart = np.degrees(rotation_angle(cams.rotation @ turn.T @ other_cams.rotation.mT))
     path_pct, scale = _path(cams, other_cams)
     found = Comparison(
         len(numbers), scale, path_pct, float(apart.mean()), float(apart.max()),
         float(100 * np.median(np.abs(other_focal / focal - 1))),
     )  # fmt: skip
-    return _with_px(found, _Sightings.of(ours, frames, other, other_frames), start, numbers)
+    seen = _Sightings.of(ours, frames, other, other_frames)
+    return _with_px(found, seen, joining(ours, other, frames, other_frames), numbers)
+
+
+def joining(ours: Reconstruction, other: Reconstruction, frames: np.ndarray, other_frames: np.ndarray) -> Sim3:
+    """The similarity from our world to another track's, frames (n,) matched, through which our points land nearest.
+
+    By the cameras alone where hardly a point is seen.
+    """
+    start = other_from_ours(ours.cams_from_world[frames], other.cams_from_world[other_frames])
+    seen = _Sightings.of(ours, frames, other, other_frames)
+    return start if len(seen.xy) < MIN_SIGHTINGS else _least_px(seen, start)
 
 
 def _path(cams: Rigid3, other_cams: Rigid3) -> tuple[float, float]:
@@ -143,10 +154,9 @@ def _seen(ours: Reconstruction, frames: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.repeat(frames, len(points)), np.tile(points, len(frames))
 
 
-def _with_px(found: Comparison, seen: _Sightings, start: Sim3, numbers: np.ndarray) -> Comparison:
+def _with_px(found: Comparison, seen: _Sightings, similarity: Sim3, numbers: np.ndarray) -> Comparison:
     if len(seen.xy) < MIN_SIGHTINGS:
         return found
-    similarity = _least_px(seen, start)
     error = np.linalg.norm(seen.errors(similarity), axis=1)
     square, count = np.bincount(seen.place, error**2, len(numbers)), np.bincount(seen.place, minlength=len(numbers))
     by_frame = np.sqrt(square / np.maximum(count, 1))

@@ -24,6 +24,7 @@ from sfm.bundle_adjustment import (
     adjust,
 )
 from sfm.calibration import LensEvidence, with_sigma
+from sfm.comparison import joining
 from sfm.depth import DepthKind, DepthModel, load, sample_depth
 from sfm.depth.model import field_of_view_deg
 from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
@@ -41,7 +42,7 @@ from sfm.prior_alignment import Agreement
 from sfm.prior_weight import PriorWeight
 from sfm.rolling_shutter import from_motion, from_path
 from sfm.scene import DepthPriors, Reconstruction, Tracks, row_times
-from sfm.start import start
+from sfm.start import Start, start, start_from
 from sfm.tracking import track_points
 from sfm.verdict import Verdict, judge
 from sfm.video import Shot, Video, VideoOptions, open_video
@@ -84,6 +85,7 @@ def reconstruct(
     video: VideoOptions = WHOLE_CLIP,
     masks: str | Path | None = None,
     tracks: Tracks | None = None,
+    start_camera: Reconstruction | None = None,
     progress: Progress | None = None,
 ) -> tuple[Reconstruction, SolveReport, Shot]:
     """Solve a shot: a movie file, a folder of frames or a pattern like `shot.%04d.exr`.
@@ -94,13 +96,21 @@ def reconstruct(
     camera: the intrinsics if known (fixed but for what `options` refines); else the field of view the depth network
     saw, or `options.start_fov_deg`, is refined.
     masks: a folder of images, black where nothing may be tracked unless `options.masks` says otherwise. tracks: your
-    own, on the clip's frames, instead of the tracker's. Raises an `SfmError` that says what to do.
+    own, on the clip's frames, instead of the tracker's. start_camera: a track of this clip to refine, on its frames
+    (`read_track`): mapping starts from its cameras, its lens is the one given unless `camera` is, and the result is put
+    back into its world. Raises an `SfmError` that says what to do.
     """
     tell = progress or (lambda stage, part, text: None)
+    if camera is None and start_camera is not None:
+        camera = start_camera.camera
     footage = clip if isinstance(clip, Video) else open_video(clip, video)
     shot = footage.shot
     if camera is not None and (camera.width, camera.height) != (shot.width, shot.height):
         raise ValueError(f"camera: got {camera.width}x{camera.height}, expected the plate's {shot.width}x{shot.height}")
+    if start_camera is not None and start_camera.tracks.num_frames != len(footage):
+        raise ValueError(
+            f"start_camera: got {start_camera.tracks.num_frames} frames, expected the clip's {len(footage)}"
+        )
     model = load(depth, depth_kind, shot) if not isinstance(depth, DepthPriors) else None
     if model is not None:
         model.maps(footage)  # a folder without maps of this shot is found out now, not after minutes of tracking
@@ -118,8 +128,10 @@ def reconstruct(
         priors = sample_depth(model, footage, tracks, sampling, _depth_progress(tell, len(footage)))
         options = _with_lens_of(model, options) if camera is None else options
     guess = Camera.from_fov_deg(options.start_fov_deg, shot.width, shot.height, options.pixel_aspect)
-    given = _Given(camera or guess, camera is not None, shot.frame_numbers)
-    return *_solve(tracks, priors, given, options, tell), shot
+    started = None if start_camera is None else start_camera.cams_from_world
+    given = _Given(camera or guess, camera is not None, shot.frame_numbers, started)
+    solved, report = _solve(tracks, priors, given, options, tell)
+    return solved if start_camera is None else _in_world_of(start_camera, solved), report, shot
 
 
 def reconstruct_tracks(
@@ -141,11 +153,18 @@ def reconstruct_tracks(
 @dataclass(frozen=True, slots=True, eq=False)
 class _Given:
     """What is known of a shot beside its tracks and depth. lens: the one given, else a guess; frame_numbers (frames,):
-    what people call its frames."""
+    what people call its frames; cams_from_world (frames,): to start from, NaN where not known, or None."""
 
     lens: Camera
     focal_given: bool
     frame_numbers: np.ndarray
+    cams_from_world: Rigid3 | None = None
+
+
+def _in_world_of(start: Reconstruction, solved: Reconstruction) -> Reconstruction:
+    """A track that was refined stays where it was: what was built around it fits on."""
+    frames = np.flatnonzero(start.has_camera & solved.registered)
+    return solved.transform(joining(solved, start, frames, frames)) if len(frames) else solved
 
 
 def _solve(
@@ -207,7 +226,13 @@ def _solve_set(
     tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
     pinhole = lens.without_distortion()
     begin = replace(options.start, fovs_deg=()) if given.focal_given else options.start
-    begun = start(ideal, priors if prior_given else None, pinhole, options.initialize, mapping, begin)
+
+    def started(prior: DepthPriors | None) -> Start:
+        if given.cams_from_world is not None:
+            return start_from(ideal, prior, pinhole, given.cams_from_world, mapping)
+        return start(ideal, prior, pinhole, options.initialize, mapping, begin)
+
+    begun = started(priors if prior_given else None)
     found, plain = map_shot(begun, priors, options, tell), begun.otherwise
     contradicted = found.weight.agreement is Agreement.CONTRADICTS
     if plain is not None and found.motion.zoom and found.from_prior and (contradicted or not plain.from_prior):
@@ -217,8 +242,7 @@ def _solve_set(
         found = other if other is not None and explains_more(found, other, options) is False else found
     if prior_given and found.from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
         # a prior that is no help must not have decided where the solve ended up
-        without = partial(start, ideal, None, pinhole, options.initialize, mapping, begin)
-        other = map_from(without, priors, options, tell)
+        other = map_from(partial(started, None), priors, options, tell)
         found = other if other is not None and explains_more(other, found, options) else found
     grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
     if weight.agreement is Agreement.CONTRADICTS:  # then its edges are none either

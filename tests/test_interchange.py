@@ -10,12 +10,16 @@ from scipy.spatial.transform import Rotation
 from solved import shot_of, solve
 from test_film_formats import HAND_MM, seen, shot_with
 
-from sfm.errors import InputError
+from sfm.errors import InputError, NotEnoughTracksError
 from sfm.export import FilmOptions, write_chan, write_colmap, write_usd
-from sfm.geometry import Camera
+from sfm.geometry import Camera, Rigid3, Sim3
+from sfm.geometry.path import other_from_ours
+from sfm.geometry.rotation import rotation_angle, rotation_from_rotvec
 from sfm.interchange import ImportOptions, placed_on, read_track
+from sfm.pipeline import reconstruct
 from sfm.results import load_model, write_imported
 from sfm.synthetic import make_shot
+from sfm.video import Video
 
 LENSES = ("fixed", "zoom", "anamorphic")
 
@@ -284,6 +288,40 @@ def test_an_imported_result_is_a_result(rng, tmp_path, points):
     ours = scene.points[scene.has_point]
     frames = np.flatnonzero(track.scene.has_camera)  # interpolated ones are written with a key of their own
     np.testing.assert_allclose(through(back, ours)[frames], through(track.scene, ours)[: len(frames)], atol=0.01)
+
+
+@pytest.mark.parametrize("motion", ["handheld", "dolly_zoom"])
+def test_a_track_is_refined_where_it_is(rng, motion):
+    """Cameras a centimetre and half a milliradian off, in another world, the last four frames missing."""
+    truth = make_shot(motion, rng=rng, noise_px=0.3, depth_error=0.2, depth_unit=7.0)
+    frames = truth.tracks.num_frames
+    elsewhere = Sim3(np.array(30.0), rotation_from_rotvec([0.3, -1.0, 0.2]), np.array([5.0, 2.0, 1.0]))
+    rotation = rotation_from_rotvec(5e-4 * rng.standard_normal((frames, 3))) @ truth.cams_from_world.rotation
+    translation = truth.cams_from_world.translation + 0.01 * rng.standard_normal((frames, 3))
+    rotation[20:], translation[20:] = np.nan, np.nan
+    cams = elsewhere.apply_to_cameras(Rigid3(rotation, translation))
+    scene, _ = solve(truth, rng)
+    known = np.arange(frames) < 20
+    start = dataclasses.replace(
+        scene, cams_from_world=cams, registered=known, inliers=np.zeros(len(scene.tracks), bool),
+        points=np.full((300, 3), np.nan),
+    )  # fmt: skip
+    plate = np.zeros((truth.camera.height, truth.camera.width, 3), np.uint8)
+    video = Video.from_arrays([plate] * frames)
+    found, report, _ = reconstruct(video, truth.priors, tracks=truth.tracks, start_camera=start)
+    assert found.registered.all() and report.focal_given
+    true_cams = elsewhere.apply_to_cameras(truth.cams_from_world)
+    joined = other_from_ours(found.cams_from_world[known], true_cams[known])
+    # in the world it came from, as well as cameras so far off say where that is
+    span = np.linalg.norm(np.ptp(true_cams.centers_in_world, axis=0))
+    assert abs(np.log(joined.scale)) < 0.1 and rotation_angle(joined.rotation) < 5e-4
+    left = np.linalg.norm(joined.apply(found.centers_in_world) - true_cams.centers_in_world, axis=1)
+    started = np.linalg.norm(cams.centers_in_world - true_cams.centers_in_world, axis=1)
+    assert np.nanmedian(started) > 0.3 and 1e-4 * span < np.median(left) < 0.02
+    nobody = dataclasses.replace(start, registered=np.zeros(frames, bool), cams_from_world=Rigid3(
+        np.full((frames, 3, 3), np.nan), np.full((frames, 3), np.nan)))  # fmt: skip
+    with pytest.raises(NotEnoughTracksError, match="fewer than 2 frames"):
+        reconstruct(video, truth.priors, tracks=truth.tracks, start_camera=nobody)
 
 
 def test_placed_on_another_plate(rng):

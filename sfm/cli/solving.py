@@ -111,6 +111,10 @@ def reconstruct(
     ] = 12,
     max_tracks: Annotated[int | None, option(TRACKS, "At a time. Default: 2000.", min=8, metavar="N")] = None,
     tracks: Annotated[Path | None, option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,
+    start_camera: Annotated[
+        Path | None,
+        option(RUN, "A track to refine, and its lens: a result, or all that sfm import reads.", metavar="OTHER"),
+    ] = None,
     motion: Annotated[
         Kind, option(RUN, "What the camera did, where you know better: stood still, only turned, moved.")
     ] = Kind.auto,
@@ -160,6 +164,9 @@ def reconstruct(
     with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
         video = open_video(clip, VideoOptions(frames, step, fps))
         lens = arguments.lens(video.shot, words)
+        begun = arguments.started_from(start_camera, video.shot) if start_camera is not None else None
+        lens = begun.scene.camera if lens is None and begun is not None else lens
+        asked["sensor_mm"] = asked["sensor_mm"] or (begun.sensor_mm if begun is not None else None)
         film = exporters.FilmOptions(arguments.told_sensor_mm(asked))
         options = options if lens is not None else arguments.starting_as_filmed(options, video)
         options = replace(options, readout=arguments.readout(readout_ms, video.shot.fps, step))
@@ -172,7 +179,13 @@ def reconstruct(
             given["depth"] = arguments.depth_model(depth, kind, video, flip_check, kept)
             asked["depth_model"] = arguments.identified(given["depth"])
         reconstruction, report, _ = pipeline.reconstruct(
-            video, camera=lens, options=options, masks=masks, progress=progress, **given
+            video,
+            camera=lens,
+            options=options,
+            masks=masks,
+            progress=progress,
+            start_camera=None if begun is None else begun.scene,
+            **given,
         )
         progress("writing", 0.0, str(output))
         asked["stages"] = options
