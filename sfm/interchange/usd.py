@@ -39,8 +39,8 @@ def read_usd(path: Path, size: tuple[int, int], options: ImportOptions) -> Track
     if camera.GetProjectionAttr().Get() == UsdGeom.Tokens.orthographic:
         raise InputError(f"{path}: {camera.GetPath()} is orthographic; expected a perspective camera")
     per_code = _frames_per_code(stage)
-    codes = [np.array(times) * per_code for times in (_pose_times(camera), _lens_times(camera))]
-    frames, between = _frames(stage, per_code, *codes, f"{path}: {camera.GetPath()}")
+    pose, lens = (np.array(times) * per_code for times in (_pose_times(camera), _lens_times(camera)))
+    frames, between = _frames(stage, per_code, pose, lens, f"{path}: {camera.GetPath()}")
     axes = stage_axes(stage)
     rotation, translation = np.empty((len(frames), 3, 3)), np.empty((len(frames), 3))
     focal, center = np.empty((len(frames), 2)), np.empty((len(frames), 2))
