@@ -30,6 +30,7 @@ ORDER = [
     "residuals",
     "least_squares",
     "prior_alignment",
+    "survey",
     "bundle_adjustment",
     "rolling_shutter",
     "outliers",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfm.least_squares import LossName
+from sfm.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class BundleAdjustmentOptions:
     frame_scale_sigma: float = 0.1  # how far a frame's log depth scale strays from the shot's
     frame_scale_step: float = 0.1  # and from the frame before
     lens: LensUnknowns = KNOWN_LENS
+    survey: Survey | None = None  # points and distances measured on set; only where points are refined
     refine_translation: bool = True  # false: camera centres stay where they are
     refine_cameras: bool = True  # false: points only
     refine_points: bool = True  # false: cameras only
