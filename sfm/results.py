@@ -269,6 +269,7 @@ def describe(
         "camera": _camera(reconstruction, report),
         "tracking_noise": {"sigma_px": report.noise.sigma_px, "knee_px": report.noise.knee_px},
         "adjustment": report.adjustment,
+        "survey": _survey(report),
         "per_frame": _per_frame(reconstruction, report, shot),
         "shot": shot.as_dict() | {"source": _lasting(shot)},
         "seed": options.get("seed"),
@@ -335,6 +336,18 @@ def _intrinsics(camera: Camera) -> dict[str, Any]:
         "pixel_aspect": (camera.focal_length[..., 1] / camera.focal_length[..., 0]).reshape(-1)[0],
         "distortion": camera.distortion,
         "horizontal_fov_deg": float(np.median(camera.horizontal_fov_deg)),
+    }
+
+
+def _survey(report: SolveReport) -> dict[str, Any] | None:
+    """How far the scene is from what was measured, in the survey's sigmas."""
+    if report.survey is None or report.survey_sigmas is None:
+        return None
+    points, distances = report.survey_sigmas
+    tracks, pairs = report.survey.tracks, report.survey.pairs
+    return {
+        "points": [{"track": k, "sigmas": off} for k, off in zip(tracks, points, strict=True)],
+        "distances": [{"tracks": pair, "sigmas": off} for pair, off in zip(pairs, distances, strict=True)],
     }
 
 

@@ -35,6 +35,7 @@ class BundleAdjustmentOptions:
 
     reproj_sigma_px: float = 0.5  # standard deviation of a tracked position
     track_weight: np.ndarray | None = None  # (tracks,) factor on the robust cost of each track; None: all alike
+    track_knee: np.ndarray | None = None  # (tracks,) factor on the knee of each track's loss; None: all alike
     reproj_loss: LossName = "cauchy"
     reproj_knee: float = 3.0  # in sigmas
     depth_weight: float = 1.0  # factor on the information of the depth prior; 0 leaves the depth term out

@@ -48,6 +48,8 @@ class ShotProblem:
         self.whitening = _columns(tracks.whitening[self.tracks]) if len(tracks.whitening) else None
         weight = np.ones(tracks.num_tracks) if options.track_weight is None else options.track_weight
         self.root_weight = np.sqrt(weight)[tracks.track[self.use]]
+        knee = np.ones(tracks.num_tracks) if options.track_knee is None else options.track_knee
+        self.knee = options.reproj_knee * self.root_weight * knee[tracks.track[self.use]]
         self.inverse_sigma = self.root_weight / options.reproj_sigma_px
         self._set_depth(priors)
         self._set_lens()
@@ -60,7 +62,7 @@ class ShotProblem:
         self.with_depth = priors is not None and bool(options.depth_weight > 0)
         self.log_scale, self.log_zoom = 6, 6 + self.with_depth  # where a frame's block holds them
         self.kept_size = 6 + self.with_depth + options.lens.zoom
-        self.losses: Losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee * self.root_weight),)
+        self.losses: Losses = ((slice(0, 2), Loss(options.reproj_loss), self.knee),)
         if priors is None or not self.with_depth:
             return
         depth, sigma = priors.depth[self.use], priors.sigma[self.use]
