@@ -224,6 +224,26 @@ def test_studio_pickle(rng, tmp_path, lens, protocol, rows):
     np.testing.assert_allclose(through(track.scene, scene.points[scene.has_point]), seen(scene, shot), atol=1e-6)
 
 
+def test_a_pickle_of_other_bytes(rng, tmp_path):
+    """Big-endian, Fortran order, single precision, whole numbers; and NumPy's own types stay what they are."""
+    K, pose = np.array([[800, 0, 320], [0, 800, 180], [0, 0, 1]]), np.eye(4)
+    pose[:3, 3] = [1.5, -2.5, 3.5]
+    for protocol in (2, 4, 5):
+        for change in (
+            lambda a: a.astype(">f8"),
+            np.asfortranarray,
+            lambda a: a.astype("f4"),
+            lambda a: a.astype(">f4"),
+        ):
+            entry = {"intr_mtx": K.astype(">i4"), "v2c": change(pose)}
+            (tmp_path / "camera.pkl").write_bytes(pickle.dumps({"b_2": entry, "b_10": entry}, protocol=protocol))
+            track = read_track(tmp_path / "camera.pkl", ImportOptions((640, 360)))
+            assert track.shot.frame_numbers.tolist() == [2, 10]
+            np.testing.assert_allclose(track.scene.cams_from_world.translation, [[1.5, -2.5, 3.5]] * 2)
+            assert track.scene.camera.focal_length.tolist() == [800, 800]
+            assert np.dtype("f8").byteorder == np.dtype("f4").byteorder == "="
+
+
 class _Malice:
     def __init__(self, what, *args):
         self.what, self.args = what, args

@@ -82,15 +82,15 @@ def _unpickled(path: Path) -> Any:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Knows the names that pickled arrays of numbers ask for, and what these may be called with."""
+    """Gives stand-ins of its own for what pickled arrays of numbers ask for: none of NumPy's code sees a state."""
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a global of a pickle. Raises `pickle.UnpicklingError` for all others."""
         known = {
-            ("numpy.core.multiarray", "_reconstruct"): _empty_array,
-            ("numpy.core.numeric", "_frombuffer"): _array,
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): _number_dtype,
+            ("numpy.core.multiarray", "_reconstruct"): _PickledArray,
+            ("numpy.core.numeric", "_frombuffer"): _PickledArray.from_buffer,
+            ("numpy", "ndarray"): _ArrayType,
+            ("numpy", "dtype"): _PickledType,
             ("_codecs", "encode"): _latin1_bytes,
         }
         wanted = (module.replace("numpy._core.", "numpy.core."), name)  # as NumPy 2 calls it
@@ -99,20 +99,43 @@ class _ArraysOnly(pickle.Unpickler):
         return known[wanted]
 
 
-def _empty_array(*_: Any) -> np.ndarray:
-    return np.ndarray((0,), "b")
+class _ArrayType:
+    """Stands for the class of arrays, which `_reconstruct` is told."""
 
 
-def _array(buffer: Any, dtype: np.dtype, shape: Any, order: Any = "C") -> np.ndarray:
-    """What protocol 5 writes an array as."""
-    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+class _PickledType:
+    """A type of numbers: a code such as `f8`, and in the state the order of its bytes."""
+
+    def __init__(self, code: Any, *_: Any):
+        self.dtype = np.dtype(str(code))
+        if self.dtype.kind not in "biuf":
+            raise pickle.UnpicklingError(f"it holds an array of {self.dtype}; only arrays of numbers are read")
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def _number_dtype(code: Any, *_: Any) -> np.dtype:
-    found = np.dtype(str(code))
-    if found.kind not in "biuf":
-        raise pickle.UnpicklingError(f"it holds an array of {found}; only arrays of numbers are read")
-    return found
+class _PickledArray:
+    """Bytes with a type and a shape."""
+
+    def __init__(self, *_: Any):
+        self.values = np.zeros(0)
+
+    @classmethod
+    def from_buffer(cls, raw: Any, of: _PickledType, shape: Any, order: Any = "C") -> "_PickledArray":
+        """As protocol 5 writes it."""
+        found = cls()
+        found.values = np.frombuffer(raw, of.dtype).reshape(shape, order="F" if order == "F" else "C")
+        return found
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, of, fortran, raw = state
+        raw = raw.encode("latin1") if isinstance(raw, str) else raw  # as Python 2 wrote it
+        self.values = self.from_buffer(raw, of, shape, "F" if fortran else "C").values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.values.astype(dtype or self.values.dtype)
 
 
 def _latin1_bytes(text: Any, *_: Any) -> bytes:
