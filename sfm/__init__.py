@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sfm.errors import InputError, MissingDependencyError, NoSolutionError, NotEnoughTracksError, SfmError
     from sfm.geometry import Camera, Rigid3, Sim3
+    from sfm.interchange import read_track
     from sfm.pipeline import Options, SolveReport, reconstruct, reconstruct_tracks
     from sfm.results import load_result
     from sfm.scene import DepthPriors, Reconstruction, Support, Tracks
@@ -36,13 +37,16 @@ __all__ = [
     "load_result",
     "open_video",
     "orient",
+    "read_track",
     "read_tracks",
     "reconstruct",
     "reconstruct_tracks",
     "write_tracks",
 ]
 
-_HOMES = ("errors", "geometry", "scene", "video", "track_files", "pipeline", "scene_frame", "results")
+_HOMES = (
+    "errors", "geometry", "scene", "video", "track_files", "pipeline", "scene_frame", "results", "interchange",
+)  # fmt: skip
 
 
 def __getattr__(name: str):

@@ -11,21 +11,27 @@ import numpy as np
 from sfm.depth import DepthKind, DepthModel, load
 from sfm.depth.cache import cached
 from sfm.depth.catalog import CATALOG, known
-from sfm.errors import UsageError
+from sfm.errors import InputError, UsageError
+from sfm.footage import frame_ranges
 from sfm.geometry.camera import Camera
+from sfm.hand_tracks import SIGMA_PX, HandTracks, read_hand_tracks
 from sfm.initialize import InitializeOptions
+from sfm.interchange import ImportedTrack, read_track
 from sfm.lens_metadata import focal_length_35mm, fov_deg_of
 from sfm.masks import MaskOptions
 from sfm.motion import MotionOptions
 from sfm.pipeline import Options
 from sfm.prior_weight import PriorWeightOptions
-from sfm.scene import DepthPriors
+from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.sensors import sensor_mm
-from sfm.track_files import align_tracks, read_tracks
+from sfm.survey import Survey
+from sfm.survey_files import WrittenSurvey
+from sfm.track_files import align_tracks, read_numbered_tracks, read_tracks
 from sfm.tracking import TrackingOptions
 from sfm.video import Shot, Video
 
 OWN_DEPTH_SIGMA = 0.3  # relative, expected of the depth in a file of tracks; estimated anew over the shot
+ODD_SIGMAS = 3.0  # of a track made by hand, from which it is told of
 MIN_FOV_DEG, MAX_FOV_DEG = 0.5, 170.0  # horizontal; outside is a typing error, not a lens
 READ_AS_DRAWN = MaskOptions()
 MIN_PIXEL_ASPECT, MAX_PIXEL_ASPECT = 0.1, 10.0
@@ -213,6 +219,65 @@ def starting_as_filmed(options: Options, video: Video) -> Options:
         return options
     logger.info(f"{file.name} says {focal:g} mm on 35 mm film, {fov:.1f} degrees across: the focal length starts there")
     return replace(options, start_fov_deg=fov)
+
+
+def started_from(other: Path, shot: Shot) -> ImportedTrack:
+    """A track to start from, on the frames of the shot. Raises `InputError` where it cannot be one of this shot."""
+    track = read_track(other, clip=shot)
+    scene = track.scene
+    if scene.has_camera.sum() < 2:
+        raise InputError(f"{other}: has a camera in fewer than 2 frames of {shot.name}")
+    known = np.isfinite(scene.cams_from_world.translation[:, 0])
+    logger.info(f"{other}: starts {np.count_nonzero(known)} of {len(known)} frames")
+    return track
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What was tracked by hand and measured on set, as the command line tells it."""
+
+    hand: HandTracks | None
+    written: WrittenSurvey
+    shot: Shot
+    numbers: Mapping[str, int]  # of tracks of your own
+
+    @classmethod
+    def told(cls, shot: Shot, tracks: Path | None, hand: Path | None, sigma_px: float | None, survey: WrittenSurvey):
+        """Raises `InputError` for a file that is none, `UsageError` for a sigma without tracks."""
+        if sigma_px is not None and (hand is None or not sigma_px > 0):
+            raise UsageError("--hand-sigma: a positive number of px, of the tracks of --hand-tracks")
+        made = None if hand is None else read_hand_tracks(hand, shot, sigma_px or SIGMA_PX)
+        own = [] if tracks is None else read_numbered_tracks(tracks)[3].tolist()
+        return cls(made, survey, shot, {str(number): index for index, number in enumerate(own)})
+
+    def words(self) -> dict[str, Any]:
+        """As `pipeline.reconstruct` takes them."""
+        found: dict[str, Any] = {} if self.hand is None else {"hand_tracks": self.hand.tracks}
+        return found | ({"survey": self._survey} if self.written.points or self.written.distances else {})
+
+    def _survey(self, tracks: Tracks) -> Survey:
+        return self.written.on(tracks, self.shot, {**self.numbers, **self._by_name(tracks)})
+
+    def _by_name(self, tracks: Tracks) -> dict[str, int]:
+        names = () if self.hand is None else self.hand.names
+        return dict(zip(names, np.flatnonzero(tracks.by_hand).tolist(), strict=True))
+
+    def tell(self, scene: Reconstruction) -> None:
+        """Warn of tracks made by hand that the scene does not explain as well as they say."""
+        tracks = scene.tracks
+        errors = scene.track_rms_px()
+        for name, track in self._by_name(tracks).items():
+            rows = np.flatnonzero(tracks.track == track)
+            lost = rows[~scene.inliers[rows] & scene.registered[tracks.frame[rows]]]
+            if not scene.has_point[track]:
+                logger.warning(f"hand track {name}: has no point; its {len(rows)} sightings agree with no place")
+            elif len(lost):
+                frames = frame_ranges(self.shot.frame_numbers[tracks.frame[lost]])
+                logger.warning(f"hand track {name}: left out in frames {frames}, where it is absurdly far off")
+            elif errors[track] > ODD_SIGMAS * np.sqrt(2) * tracks.sigma_px[track]:
+                logger.warning(
+                    f"hand track {name}: off by {errors[track]:.2f} px (RMS) where {tracks.sigma_px[track]:g} was told"
+                )
 
 
 def own_tracks(path: Path, shot: Shot) -> dict[str, Any]:

@@ -43,6 +43,19 @@ MEASURES = {
     "path_over_depth": "path of a camera that only turns, over the depth of the scene",
 }
 
+DIFFERENCES = {
+    "frames": "frames with a camera in both",
+    "scale": "units of the other in one of ours",
+    "path_pct": "distance of the camera paths, RMS, % of the other's diameter",
+    "rotation_deg": "difference of the rotations, mean, degrees",
+    "max_rotation_deg": "the same, largest",
+    "focal_pct": "difference of the focal length, %",
+    "px": "distance of our points through either camera, median, px",
+    "p95_px": "the same, 95th percentile",
+    "worst_px": "the same, RMS of the frame that differs most",
+    "worst_frame": "plate number of that frame",
+}
+
 
 class Loudness(IntEnum):
     """What is told, each level with all before it; the values are logging's."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from sfm.bundle_adjustment import AdjustmentReport, LensUnknowns, adjust
 from sfm.geometry.absolute_pose import MIN_POINTS, absolute_pose
-from sfm.geometry.transform import Rigid3
+from sfm.geometry.transform import Rigid3, Sim3
 from sfm.geometry.triangulation import triangulate
 from sfm.outliers import OutlierOptions, TrackingNoise, drop_weak, filter_observations, unregistered
 from sfm.scene import DepthPriors, Reconstruction
@@ -53,6 +53,21 @@ def map_keyframes(
     mapper = _Mapper(seed, priors, options, progress)
     mapper.grow(_keyframes(seed, options))
     mapper.adjust(options.final_iterations)
+    return mapper.scene, mapper.noise
+
+
+def map_cameras(
+    seed: Reconstruction, priors: DepthPriors, options: MappingOptions = MappingOptions()
+) -> tuple[Reconstruction, TrackingNoise]:
+    """Points for cameras that are known, all adjusted; `extend` goes on from there.
+
+    seed: cameras without points, in a world of any size; it is brought to the prior's, as far as parallax tells it.
+    """
+    mapper = _Mapper(seed, priors, options, None)
+    mapper.scene = mapper.at_size_of_prior()
+    mapper.make_points()
+    mapper.adjust(options.final_iterations)
+    mapper.settle(mapper.scene.registered)
     return mapper.scene, mapper.noise
 
 
@@ -161,6 +176,20 @@ class _Mapper:
             return True
         self.scene, self.noise = before, noise
         return False
+
+    def at_size_of_prior(self) -> Reconstruction:
+        """The cameras in a world as large as the prior says, by the tracks that turn most."""
+        scene, tracks = self.scene, self.scene.tracks
+        rows = np.flatnonzero(scene.registered[tracks.frame])
+        points = self._triangulate(rows)
+        angle = self._angle_deg(rows, points)[tracks.track[rows]]
+        depth = replace(scene, points=points).points_in_cam(rows)[:, 2]
+        ratio = depth / self.priors.depth[rows]
+        known = np.isfinite(ratio) & (ratio > 0) & (angle > 0)
+        known &= angle >= np.quantile(angle[known], 0.75) if known.any() else False
+        size = np.exp(np.median(np.log(ratio[known]))) if known.any() else 1.0
+        scaled = scene.transform(Sim3(1 / np.array(size), np.eye(3), np.zeros(3)))
+        return replace(scaled, depth_scale=np.where(scene.registered, 1.0, np.nan))
 
     def _next_frame(self, open_frames: np.ndarray) -> int | None:
         """The frame that sees most points, of those the one nearest to a registered frame."""

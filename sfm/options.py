@@ -14,6 +14,7 @@ from sfm.moving_bodies import MovingBodiesOptions
 from sfm.outliers import OutlierOptions
 from sfm.prior_weight import PriorWeightOptions
 from sfm.start import StartOptions
+from sfm.survey import Survey
 from sfm.tracking import TrackingOptions
 from sfm.verdict import VerdictOptions
 
@@ -41,6 +42,7 @@ class Options:
     pixel_aspect: float = 1.0  # where no lens is given: width over height of a stored pixel, 2 for 2x anamorphic
     max_iterations: int = 60  # of the last adjustment
     max_bridge: int = 12  # frames in a row without a camera that are given one between those around them; 0 none
+    survey: Survey | None = None  # points and distances measured on set, by the tracks' numbers
     readout: float = 0.0  # frames a rolling shutter takes from the top row to the bottom one, 0 .. 1
 
     def __post_init__(self):

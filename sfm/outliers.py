@@ -10,6 +10,7 @@ from sfm.geometry.transform import Rigid3
 from sfm.scene import Reconstruction, Support
 
 _BELIEVED_AFTER = 5  # sightings
+_HAND_KNEE, _ABSURD = 3.0, 20.0  # of a track made by hand, in its own sigmas: counts less, is none of the point's
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,14 @@ class TrackingNoise:
 
     sigma_px: standard deviation of a coordinate of the ordinary observation; knee_px: error beyond which an observation
     counts less and less, and twice that makes it an outlier; track_weight (tracks,): what a track is worth beside an
-    ordinary one, at most 1.
+    ordinary one, at most 1; track_knee (tracks,): its own knee over that one, None: 1. Tracks that a person vouches for
+    are what that person says, and outliers only where they are absurd.
     """
 
     sigma_px: float
     knee_px: float
     track_weight: np.ndarray
+    track_knee: np.ndarray | None = None
 
     @classmethod
     def unknown(cls, scene: Reconstruction) -> "TrackingNoise":
@@ -48,7 +51,9 @@ class TrackingNoise:
         person, none can be spared for being less precise than the best. relief (observations,) as in `DepthPriors`.
         """
         errors, track, count = scene.whitened_errors(), scene.tracks.track, scene.tracks.num_tracks
-        known = np.isfinite(errors)
+        known, by_hand = np.isfinite(errors), scene.tracks.by_hand
+        if (ordinary := known & ~by_hand[track]).any():
+            known = ordinary
         # the median length of a 2D Gaussian error is 1.1774 sigma
         sigma = max(float(np.median(errors[known])) / 1.1774, 0.02)
         knee = float(np.clip(np.quantile(errors[known], 1 - options.wrong_part), 3 * sigma, 5 * sigma))
@@ -60,11 +65,22 @@ class TrackingNoise:
         # a map that is rough everywhere shows no edges
         step = np.bincount(track, relief, count) / np.maximum(scene.tracks.lengths, 1)
         step = np.maximum(step - np.median(step), 0) if count else step
-        return cls(sigma, knee, 1 / (np.maximum(own, 1.0) + (step / options.edge_relief) ** 2))
+        weight = 1 / (np.maximum(own, 1.0) + (step / options.edge_relief) ** 2)
+        if not by_hand.any():
+            return cls(sigma, knee, weight)
+        vouched = np.where(by_hand, scene.tracks.sigma_px, 1.0)
+        return cls(
+            sigma, knee, np.where(by_hand, (sigma / vouched) ** 2, weight),
+            np.where(by_hand, _HAND_KNEE * vouched / knee, 1.0),
+        )  # fmt: skip
 
     def agrees(self, scene: Reconstruction) -> np.ndarray:
         """Whether each observation has a point and errs by no more than twice the knee, (observations,) bool."""
-        return scene.whitened_errors() <= 2 * self.knee_px  # not NaN
+        limit = 2 * self.knee_px
+        if scene.tracks.by_hand.any():
+            vouched = np.where(scene.tracks.by_hand, scene.tracks.sigma_px, 0.0)[scene.tracks.track]
+            limit = np.maximum(limit, _ABSURD * vouched)
+        return scene.whitened_errors() <= limit  # not NaN
 
     def adjustment(self, **others) -> BundleAdjustmentOptions:
         """Options of an adjustment that believes in this noise."""
@@ -72,6 +88,7 @@ class TrackingNoise:
             reproj_sigma_px=self.sigma_px,
             reproj_knee=self.knee_px / self.sigma_px,
             track_weight=self.track_weight,
+            track_knee=self.track_knee,
             **others,
         )
 

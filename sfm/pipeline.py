@@ -24,11 +24,13 @@ from sfm.bundle_adjustment import (
     adjust,
 )
 from sfm.calibration import LensEvidence, with_sigma
+from sfm.comparison import joining
 from sfm.depth import DepthKind, DepthModel, load, sample_depth
 from sfm.depth.model import field_of_view_deg
 from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
+from sfm.hand_tracks import beside
 from sfm.likely_slide import likely_slide_px
 from sfm.mapped_shot import MappedShot, Progress, check_registered, explains_more, map_from, map_shot
 from sfm.mapping import MappingOptions
@@ -41,9 +43,10 @@ from sfm.prior_alignment import Agreement
 from sfm.prior_weight import PriorWeight
 from sfm.rolling_shutter import from_motion, from_path
 from sfm.scene import DepthPriors, Reconstruction, Tracks, row_times
-from sfm.start import start
+from sfm.start import Start, start, start_from
+from sfm.survey import Survey, in_survey
 from sfm.tracking import track_points
-from sfm.verdict import Verdict, judge
+from sfm.verdict import Verdict, judge, of_the_survey
 from sfm.video import Shot, Video, VideoOptions, open_video
 
 logger = logging.getLogger(__name__)
@@ -72,6 +75,8 @@ class SolveReport:
     zoom_sigma: np.ndarray  # (frames,) of log focal length beside the first frame's, NaN without a zoom
     slide_px: float  # an object put into the shot is likely to slide by less (`likely_slide`)
     moving_tracks: int = 0  # on a body that moves on its own: left out
+    survey: Survey | None = None
+    survey_sigmas: tuple[np.ndarray, np.ndarray] | None = None  # `Survey.disagreement`
 
 
 def reconstruct(
@@ -84,6 +89,9 @@ def reconstruct(
     video: VideoOptions = WHOLE_CLIP,
     masks: str | Path | None = None,
     tracks: Tracks | None = None,
+    hand_tracks: Tracks | None = None,
+    survey: Callable[[Tracks], Survey] | None = None,
+    start_camera: Reconstruction | None = None,
     progress: Progress | None = None,
 ) -> tuple[Reconstruction, SolveReport, Shot]:
     """Solve a shot: a movie file, a folder of frames or a pattern like `shot.%04d.exr`.
@@ -94,13 +102,23 @@ def reconstruct(
     camera: the intrinsics if known (fixed but for what `options` refines); else the field of view the depth network
     saw, or `options.start_fov_deg`, is refined.
     masks: a folder of images, black where nothing may be tracked unless `options.masks` says otherwise. tracks: your
-    own, on the clip's frames, instead of the tracker's. Raises an `SfmError` that says what to do.
+    own, on the clip's frames, instead of the tracker's; hand_tracks: more, beside them, that are believed
+    (`Tracks.sigma_px`). survey: what was measured on set, asked for when it is known which tracks there are; the result
+    is in its world, as far as it says. start_camera: a track of this clip to refine, on its frames (`read_track`):
+    mapping starts from its cameras, its lens is the one given unless `camera` is, and the result is put back into its
+    world if there is no survey. Raises an `SfmError` that says what to do.
     """
     tell = progress or (lambda stage, part, text: None)
+    if camera is None and start_camera is not None:
+        camera = start_camera.camera
     footage = clip if isinstance(clip, Video) else open_video(clip, video)
     shot = footage.shot
     if camera is not None and (camera.width, camera.height) != (shot.width, shot.height):
         raise ValueError(f"camera: got {camera.width}x{camera.height}, expected the plate's {shot.width}x{shot.height}")
+    if start_camera is not None and start_camera.tracks.num_frames != len(footage):
+        raise ValueError(
+            f"start_camera: got {start_camera.tracks.num_frames} frames, expected the clip's {len(footage)}"
+        )
     model = load(depth, depth_kind, shot) if not isinstance(depth, DepthPriors) else None
     if model is not None:
         model.maps(footage)  # a folder without maps of this shot is found out now, not after minutes of tracking
@@ -111,6 +129,11 @@ def reconstruct(
         if tracks.num_frames != len(footage):
             raise ValueError(f"tracks: got {tracks.num_frames} frames, expected the clip's {len(footage)}")
         options = replace(options, mapping=options.mapping or BY_HAND)
+    if hand_tracks is not None:
+        depth = _without_depth_of(depth, len(hand_tracks)) if isinstance(depth, DepthPriors) else depth
+        tracks = beside(tracks, hand_tracks)
+    if survey is not None:
+        options = replace(options, survey=survey(tracks))
     patch = options.tracking.patch_radius * max(1.0, shot.width / options.tracking.working_width)
     sampling = replace(options.depth, edge_radius_px=patch)
     priors = depth if isinstance(depth, DepthPriors) else None
@@ -118,8 +141,12 @@ def reconstruct(
         priors = sample_depth(model, footage, tracks, sampling, _depth_progress(tell, len(footage)))
         options = _with_lens_of(model, options) if camera is None else options
     guess = Camera.from_fov_deg(options.start_fov_deg, shot.width, shot.height, options.pixel_aspect)
-    given = _Given(camera or guess, camera is not None, shot.frame_numbers)
-    return *_solve(tracks, priors, given, options, tell), shot
+    started = None if start_camera is None else start_camera.cams_from_world
+    given = _Given(camera or guess, camera is not None, shot.frame_numbers, started)
+    solved, report = _solve(tracks, priors, given, options, tell)
+    if start_camera is not None and options.survey is None:
+        solved = _in_world_of(start_camera, solved)
+    return solved, report, shot
 
 
 def reconstruct_tracks(
@@ -141,11 +168,27 @@ def reconstruct_tracks(
 @dataclass(frozen=True, slots=True, eq=False)
 class _Given:
     """What is known of a shot beside its tracks and depth. lens: the one given, else a guess; frame_numbers (frames,):
-    what people call its frames."""
+    what people call its frames; cams_from_world (frames,): to start from, NaN where not known, or None."""
 
     lens: Camera
     focal_given: bool
     frame_numbers: np.ndarray
+    cams_from_world: Rigid3 | None = None
+
+
+def _without_depth_of(priors: DepthPriors, more: int) -> DepthPriors:
+    """The same priors, and none for more observations behind theirs."""
+    unknown = np.full(more, np.nan)
+    return replace(
+        priors, depth=np.r_[priors.depth, unknown], sigma=np.r_[priors.sigma, unknown],
+        relief=np.r_[priors.relief, np.zeros(more)],
+    )  # fmt: skip
+
+
+def _in_world_of(start: Reconstruction, solved: Reconstruction) -> Reconstruction:
+    """A track that was refined stays where it was: what was built around it fits on."""
+    frames = np.flatnonzero(start.has_camera & solved.registered)
+    return solved.transform(joining(solved, start, frames, frames)) if len(frames) else solved
 
 
 def _solve(
@@ -155,13 +198,26 @@ def _solve(
     if priors is not None and len(priors.depth) != len(tracks):
         raise ValueError(f"priors: got {len(priors.depth)} depths, expected one for each of {len(tracks)} observations")
     if priors is None:
-        return _solve_set(tracks, None, given, options, tell)
+        return _surveyed(*_solve_set(tracks, None, given, options, tell), options.survey)
     known = priors.depth[np.isfinite(priors.depth)]
     unit = float(2.0 ** np.round(np.log2(np.median(known)))) if len(known) else 1.0
     near_one = replace(priors, depth=priors.depth / unit)
     solved, report = _solve_still(tracks, near_one, given, options, tell)
     in_unit = solved.transform(Sim3(np.array(unit), np.eye(3), np.zeros(3)))
-    return replace(in_unit, depth_scale=solved.depth_scale), report
+    return _surveyed(replace(in_unit, depth_scale=solved.depth_scale), report, options.survey)
+
+
+def _surveyed(solved: Reconstruction, report: SolveReport, survey: Survey | None) -> tuple[Reconstruction, SolveReport]:
+    """The scene in the survey's world, and whether the two agree."""
+    if survey is None:
+        return solved, report
+    sigmas = survey.disagreement(solved)
+    reasons = of_the_survey(*sigmas)
+    review = Verdict.REVIEW if report.verdict is Verdict.PASS else report.verdict
+    if reasons:
+        kept = [] if report.verdict is Verdict.PASS else report.reasons
+        report = replace(report, verdict=review, reasons=[*kept, *reasons])
+    return in_survey(solved, survey), replace(report, survey=survey, survey_sigmas=sigmas)
 
 
 def _solve_still(
@@ -170,6 +226,7 @@ def _solve_still(
     """A body that moves on its own is left out of the solve; which of two motions is the set's, depth says."""
     lens = given.lens
     moving = moving_tracks(tracks.undistorted(lens), priors, lens.without_distortion(), options.moving_bodies)
+    moving &= ~tracks.by_hand
     still = ~moving[tracks.track]
     solved, report = _solve_set(tracks.select(still), priors.select(still), given, options, tell)
     inliers = np.zeros(len(tracks), bool)
@@ -207,7 +264,13 @@ def _solve_set(
     tell("initializing", 0.0, f"{tracks.num_tracks:,} tracks")
     pinhole = lens.without_distortion()
     begin = replace(options.start, fovs_deg=()) if given.focal_given else options.start
-    begun = start(ideal, priors if prior_given else None, pinhole, options.initialize, mapping, begin)
+
+    def started(prior: DepthPriors | None) -> Start:
+        if given.cams_from_world is not None:
+            return start_from(ideal, prior, pinhole, given.cams_from_world, mapping)
+        return start(ideal, prior, pinhole, options.initialize, mapping, begin)
+
+    begun = started(priors if prior_given else None)
     found, plain = map_shot(begun, priors, options, tell), begun.otherwise
     contradicted = found.weight.agreement is Agreement.CONTRADICTS
     if plain is not None and found.motion.zoom and found.from_prior and (contradicted or not plain.from_prior):
@@ -217,8 +280,7 @@ def _solve_set(
         found = other if other is not None and explains_more(found, other, options) is False else found
     if prior_given and found.from_prior and found.weight.agreement in (Agreement.CONTRADICTS, Agreement.SAYS_NOTHING):
         # a prior that is no help must not have decided where the solve ended up
-        without = partial(start, ideal, None, pinhole, options.initialize, mapping, begin)
-        other = map_from(without, priors, options, tell)
+        other = map_from(partial(started, None), priors, options, tell)
         found = other if other is not None and explains_more(other, found, options) else found
     grown, noise, motion, priors, weight = found.grown, found.noise, found.motion, found.priors, found.weight
     if weight.agreement is Agreement.CONTRADICTS:  # then its edges are none either
@@ -281,6 +343,7 @@ def _last_adjustment(
         max_iterations=options.max_iterations,
         cost_tolerance=1e-6,  # along the flat valley of a long lens a coarser one stops half a pixel too early
         lens=found.lens,
+        survey=options.survey,
     )
     scene, settings = held_as(grown, found.motion.motion, settings)
     apart = weight.weight != weight.camera_weight

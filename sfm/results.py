@@ -28,6 +28,7 @@ from sfm.errors import InputError, UsageError
 from sfm.export import ALWAYS, PLACES, FilmOptions, export, read_colmap
 from sfm.files import replacing
 from sfm.footage import DEFAULT_FPS
+from sfm.geometry.camera import Camera
 from sfm.pipeline import SolveReport
 from sfm.scene import Reconstruction, Support
 from sfm.scene_frame import SCENE_FRAME, SceneFrame
@@ -101,6 +102,45 @@ def write_result(
     return solve
 
 
+def write_imported(
+    folder: str | Path, reconstruction: Reconstruction, shot: Shot, options: Mapping[str, Any], force: bool = False
+) -> dict[str, Any]:
+    """Write a camera that sfm did not solve as a result, without verdict and pictures of plates; return `solve.json`.
+
+    options: how it was imported, to be kept, with its `source`. The folder appears whole. Raises as `check_output`.
+    """
+    folder = Path(folder)
+    check_output(folder, force)
+    numbers, camera = shot.frame_numbers, reconstruction.camera
+    focal = np.broadcast_to(camera.focal_length[..., 0], len(numbers))
+    columns = (numbers, shot.frame_names, reconstruction.registered, reconstruction.bridged, focal)
+    keys = ("frame", "name", "registered", "bridged", "focal_px")
+    solve = {
+        "format_version": FORMAT_VERSION,
+        "verdict": None,
+        "reasons": [f"imported from {options['source']}, not solved by sfm"],
+        "frames": len(numbers),
+        "registered": reconstruction.registered.sum(),
+        "unregistered_frames": numbers[~reconstruction.has_camera],
+        "bridged_frames": numbers[reconstruction.bridged],
+        "points": {"total": reconstruction.has_point.sum()},
+        "camera": _intrinsics(camera),
+        "per_frame": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
+        "shot": shot.as_dict() | {"source": _lasting(shot)},
+        "options": dict(options),
+        "versions": _versions(),
+    }
+    with replacing(folder.resolve()) as temporary:
+        temporary.mkdir()
+        reconstruction.save(temporary / RECONSTRUCTION)
+        export(reconstruction, shot, temporary, ALWAYS)
+        write_top_view(reconstruction, shot, temporary / "top_view.png")
+        solve["files"] = sorted([*(file.name for file in temporary.iterdir()), SOLVE])
+        text = json.dumps(_plain(solve), indent=1, allow_nan=False)
+        (temporary / SOLVE).write_text(text + "\n", encoding="utf-8")
+    return _plain(solve)
+
+
 def load_result(folder: str | Path, oriented: bool = True) -> tuple[Reconstruction, Shot, dict[str, Any]]:
     """What `write_result` wrote: the reconstruction, its shot, and what `solve.json` says.
 
@@ -139,10 +179,7 @@ def load_model(folder: str | Path, oriented: bool = True) -> tuple[Reconstructio
         return load_result(folder, oriented)[:2]
     reconstruction, names = read_colmap(model)
     reconstruction = _in_scene_frame(reconstruction, folder, oriented)
-    found = [re.findall(r"\d+", Path(name).stem)[-1:] for name in names]
-    numbers = np.array([int(digits[0]) if digits else -1 for digits in found])
-    if (np.diff(numbers, prepend=-1) <= 0).any():
-        numbers = np.arange(1, len(names) + 1)
+    numbers = plate_numbers(names)
     camera = reconstruction.camera
     return reconstruction, Shot(folder.name, numbers, names, camera.width, camera.height, DEFAULT_FPS, str(folder))
 
@@ -169,6 +206,18 @@ def set_scene_frame(folder: str | Path, frame: SceneFrame | None) -> list[str]:
 def _in_scene_frame(reconstruction: Reconstruction, folder: Path, oriented: bool) -> Reconstruction:
     frame = SceneFrame.load(folder) if oriented else None
     return reconstruction if frame is None else reconstruction.transform(frame.scene_from_world)
+
+
+def plate_numbers(names: Sequence[str]) -> np.ndarray:
+    """The numbers that the names of frames end with, (frames,), where these rise; else counted from 1."""
+    numbers = np.array([plate_number(name) for name in names])
+    return np.arange(1, len(names) + 1) if (np.diff(numbers, prepend=-1) <= 0).any() else numbers
+
+
+def plate_number(name: str) -> int:
+    """The number that the name of a frame ends with, -1 without any."""
+    digits = re.findall(r"\d+", Path(name).stem)[-1:]
+    return int(digits[0]) if digits else -1
 
 
 def add_to_result(folder: str | Path, places: Iterable[Path]) -> None:
@@ -249,6 +298,7 @@ def describe(
         "camera": _camera(reconstruction, report),
         "tracking_noise": {"sigma_px": report.noise.sigma_px, "knee_px": report.noise.knee_px},
         "adjustment": report.adjustment,
+        "survey": _survey(report),
         "per_frame": _per_frame(reconstruction, report, shot),
         "shot": shot.as_dict() | {"source": _lasting(shot)},
         "seed": options.get("seed"),
@@ -300,17 +350,33 @@ def _write_overlays(reconstruction: Reconstruction, shot: Shot, plates: dict[int
 
 
 def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, Any]:
-    camera = reconstruction.camera
-    return {
+    return _intrinsics(reconstruction.camera) | {
         "focal_given": report.focal_given,
+        "lens": asdict(report.lens),
+        "readout": reconstruction.readout,
+    }
+
+
+def _intrinsics(camera: Camera) -> dict[str, Any]:
+    return {
         "width": camera.width,
         "height": camera.height,
         "principal_point_px": camera.principal_point.reshape(-1, 2)[0],
         "pixel_aspect": (camera.focal_length[..., 1] / camera.focal_length[..., 0]).reshape(-1)[0],
         "distortion": camera.distortion,
-        "lens": asdict(report.lens),
-        "readout": reconstruction.readout,
         "horizontal_fov_deg": float(np.median(camera.horizontal_fov_deg)),
+    }
+
+
+def _survey(report: SolveReport) -> dict[str, Any] | None:
+    """How far the scene is from what was measured, in the survey's sigmas."""
+    if report.survey is None or report.survey_sigmas is None:
+        return None
+    points, distances = report.survey_sigmas
+    tracks, pairs = report.survey.tracks, report.survey.pairs
+    return {
+        "points": [{"track": k, "sigmas": off} for k, off in zip(tracks, points, strict=True)],
+        "distances": [{"tracks": pair, "sigmas": off} for pair, off in zip(pairs, distances, strict=True)],
     }
 
 

@@ -33,7 +33,9 @@ class Tracks:
     xy (observations, 2): where it is seen, px of the full-resolution plate, top-left corner (0, 0);
     colors (tracks, 3) uint8: RGB at the first sighting, grey when not known;
     whitening (tracks, 2, 2): takes errors of a track, px, to such as are equally likely in every direction, those in
-    its best direction as they are; empty where nothing is known of that, as of tracks of your own.
+    its best direction as they are; empty where nothing is known of that, as of tracks of your own;
+    sigma_px (tracks,): standard deviation of a coordinate that a person vouches for, NaN where it is measured on the
+    shot; empty where it is of all.
 
     Observations are sorted by (track, frame) on construction; a track is seen at most once a frame.
     """
@@ -45,6 +47,7 @@ class Tracks:
     num_tracks: int
     colors: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 2)))
+    sigma_px: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self):
         frame = frozen_array("frame", self.frame, (None,), np.int32)
@@ -68,6 +71,8 @@ class Tracks:
         object.__setattr__(self, "colors", frozen_array("colors", colors, (self.num_tracks, 3), np.uint8))
         known = self.num_tracks if len(self.whitening) else 0
         object.__setattr__(self, "whitening", frozen_array("whitening", self.whitening, (known, 2, 2)))
+        told = self.num_tracks if len(self.sigma_px) else 0
+        object.__setattr__(self, "sigma_px", frozen_array("sigma_px", self.sigma_px, (told,)))
 
     def __len__(self) -> int:
         """Number of observations."""
@@ -83,6 +88,11 @@ class Tracks:
         track, frame = np.nonzero(seen.T)
         colors = np.zeros((0, 3)) if colors is None else colors
         return cls(frame, track, xy[frame, track], xy.shape[0], xy.shape[1], colors)
+
+    @property
+    def by_hand(self) -> np.ndarray:
+        """Tracks that a person vouches for, (tracks,) bool."""
+        return np.isfinite(self.sigma_px) if len(self.sigma_px) else np.zeros(self.num_tracks, bool)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -392,6 +402,7 @@ class Reconstruction:
             "track_xy": self.tracks.xy,
             "track_colors": self.tracks.colors,
             "track_whitening": self.tracks.whitening,
+            "track_sigma_px": self.tracks.sigma_px,
         }
         for name in (*_ARRAYS, *_LATER, "depth_sigma", "readout"):
             arrays[name] = getattr(self, name)
@@ -411,10 +422,11 @@ class Reconstruction:
             frame, track, xy = (arrays[f"track_{name}"] for name in ("frame", "index", "xy"))
             frames, count = len(arrays["registered"]), len(arrays["points"])
             whitening = arrays.get("track_whitening", np.zeros((0, 2, 2)))
+            sigma_px = arrays.get("track_sigma_px", np.zeros(0))
             return cls(
                 camera=Camera(**lens, width=width, height=height),
                 cams_from_world=Rigid3.from_matrix(arrays["cams_from_world"]),
-                tracks=Tracks(frame, track, xy, frames, count, arrays["track_colors"], whitening),
+                tracks=Tracks(frame, track, xy, frames, count, arrays["track_colors"], whitening, sigma_px),
                 depth_sigma=float(arrays["depth_sigma"]),
                 readout=float(arrays.get("readout", 0.0)),
                 **{k: arrays[k] for k in _ARRAYS},

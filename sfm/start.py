@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_limits
 from sfm.bundle_adjustment import LensUnknowns, adjust
 from sfm.errors import NoSolutionError, NotEnoughTracksError, SfmError
 from sfm.geometry.camera import Camera
+from sfm.geometry.transform import Rigid3
 from sfm.initialize import InitializeOptions, initialize
-from sfm.mapping import MappingOptions, map_keyframes
+from sfm.mapping import MappingOptions, map_cameras, map_keyframes
 from sfm.outliers import TrackingNoise
 from sfm.prior_alignment import Agreement, align
 from sfm.scene import DepthPriors, Reconstruction, Tracks
@@ -105,6 +106,30 @@ def start(
     if isinstance(plain, SfmError):
         raise plain
     return plain
+
+
+def start_from(
+    tracks: Tracks, priors: DepthPriors | None, camera: Camera, cams_from_world: Rigid3, mapping: MappingOptions
+) -> Start:
+    """The shot from cameras that are known, NaN where not, as if they were keyframes; priors None: equally deep.
+
+    Raises `NotEnoughTracksError` where no two frames have a camera.
+    """
+    registered = np.asarray(np.isfinite(cams_from_world.translation).all(axis=-1))
+    if registered.sum() < 2:
+        raise NotEnoughTracksError("the camera to start from has a pose in fewer than 2 frames of this clip")
+    prior = DepthPriors.constant(tracks) if priors is None else priors
+    bare = Reconstruction(
+        camera, cams_from_world, registered, np.full((tracks.num_tracks, 3), np.nan), np.zeros(len(tracks), bool),
+        tracks, np.full(tracks.num_frames, np.nan), np.zeros(tracks.num_tracks), np.full(tracks.num_tracks, np.nan),
+    )  # fmt: skip
+    with threadpool_limits(1, "blas"):
+        scene, noise = map_cameras(bare, prior, mapping)
+    if not scene.registered.any():
+        raise NoSolutionError(
+            "the tracks agree with no camera of the track to start from: of another shot, or frame offset?"
+        )
+    return Start(scene, noise, priors is not None, mapping.lens)
 
 
 def _best_focal(

@@ -15,6 +15,7 @@ def in_words(solve: dict[str, Any]) -> dict[str, str]:
         "lens": _lens(solve),
         "depth prior": _prior(solve),
         "points": _points(solve),
+        **({"survey": _survey(solve["survey"])} if solve.get("survey") else {}),
     }
 
 
@@ -108,3 +109,13 @@ def _points(solve: dict[str, Any]) -> str:
     points = solve["points"]
     held = "held by the depth prior" if solve["depth_prior"]["given"] else "of unknown depth"
     return f"{points['total']:,}: {points['triangulated']:,} triangulated, {points['held_by_prior']:,} {held}"
+
+
+def _survey(survey: dict[str, Any]) -> str:
+    told = []
+    for what in ("points", "distances"):
+        sigmas = [one["sigmas"] for one in survey[what] if one["sigmas"] is not None]
+        if sigmas:
+            rms = (sum(off**2 for off in sigmas) / len(sigmas)) ** 0.5
+            told.append(f"{len(sigmas)} {what} off by {rms:.2g} of their sigmas (RMS), the worst by {max(sigmas):.2g}")
+    return "; ".join(told) or "none of it is on a track with a point"

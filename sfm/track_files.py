@@ -30,6 +30,11 @@ def read_tracks(path: str | Path) -> tuple[Tracks, np.ndarray, np.ndarray | None
     Frame i of the tracks is the i-th plate number that occurs; `align_tracks` puts them on a clip. Tracks are numbered
     in the order of the file's numbers. Raises `InputError` when the file is missing or not such a file.
     """
+    return read_numbered_tracks(path)[:3]
+
+
+def read_numbered_tracks(path: str | Path) -> tuple[Tracks, np.ndarray, np.ndarray | None, np.ndarray]:
+    """`read_tracks`, and the number that each track has in the file, (tracks,)."""
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".npz"):
         raise InputError(f"{path}: tracks are read from .csv and .npz")
@@ -47,7 +52,7 @@ def read_tracks(path: str | Path) -> tuple[Tracks, np.ndarray, np.ndarray | None
         raise InputError(f"{path}: track {numbers[track[at]]} is seen twice in frame {frame_numbers[frame[at]]}")
     if depth is not None:
         depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan)[order]
-    return Tracks(frame, track, xy[order], len(frame_numbers), len(numbers)), frame_numbers, depth
+    return Tracks(frame, track, xy[order], len(frame_numbers), len(numbers)), frame_numbers, depth, numbers
 
 
 def write_tracks(

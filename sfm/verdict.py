@@ -52,9 +52,23 @@ class VerdictOptions:
     beyond_chance_sigmas: float = 2.0  # and by so many standard errors over the tracks
     min_zoom_margin: float = 30.0
     min_zoom: float = 0.02  # change of log focal length; one that changes less bends nothing that matters
+    max_survey_sigmas: float = 4.0  # that a surveyed point or distance may be off
     prior_exponents: tuple[float, float] = (0.6, 1.6)  # networks compress depth; more than this, the scene is bent
     max_jump: float = 6.0  # a frame's acceleration over the median of its neighbours'; of smooth paths it is below 3
     min_jump_px: float = 1.0  # of the middle depth's parallax; a smaller jump is of no account
+
+
+def of_the_survey(points: np.ndarray, distances: np.ndarray, options: VerdictOptions = VerdictOptions()) -> list[str]:
+    """Reasons for a look, where a survey and the pictures disagree. points (p,), distances (d,): by how many sigmas,
+    NaN where the scene has no such point."""
+    reasons = []
+    for what, off in (("point", points), ("distance", distances)):
+        if (wrong := off > options.max_survey_sigmas).any():
+            worst = np.nanmax(off)
+            reasons.append(f"{wrong.sum()} of {len(off)} surveyed {what}s off by up to {worst:.1f} of their sigmas")
+        if (open_ := np.isnan(off)).any():
+            reasons.append(f"{open_.sum()} of {len(off)} surveyed {what}s are on tracks without a point")
+    return reasons
 
 
 def judge(

@@ -125,6 +125,85 @@ def test_reconstruct_writes_a_result_and_says_what_it_is(solved, plate):
     assert solve["options"]["stages"]["tracking"]["max_tracks"] == 300
 
 
+def test_a_camera_comes_round_and_is_compared(solved, plate, sfm, tmp_path):
+    """Out as USD and back in on the clip; the same camera, and one that is turned away."""
+    assert sfm("export", solved[0], "--format", "usd,chan", "-o", tmp_path)[0] == 0
+    code, said, _ = sfm("import", tmp_path / "shot.usd", "-o", tmp_path / "in", "--clip", plate / "frames")
+    assert code == 0 and "12 of 12 frames have a camera" in said
+    assert json.loads((tmp_path / "in" / "solve.json").read_text())["shot"]["frame_names"][0] == "plate.1001.png"
+    assert sfm("export", tmp_path / "in", "--format", "nk,ply,usd")[0] == 0
+    code, said, _ = sfm("evaluate", tmp_path / "in", plate / "gt.json", plate / "true_depth.npz", "--json")
+    assert code == 0 and json.loads(said)["coverage"] == 100.0
+    same = json.loads(sfm("evaluate", solved[0], "--against", tmp_path / "in", "--json")[1])
+    assert same["frames"] == 12 and same["worst_px"] < 0.01
+    rows = np.loadtxt(tmp_path / "camera.chan")
+    rows[6, 5] += 0.5
+    np.savetxt(tmp_path / "turned.chan", rows, fmt="%.10g")
+    code, said, _ = sfm("evaluate", solved[0], "--against", tmp_path / "turned.chan")
+    assert code == 0 and re.search(r"worst_frame +1007", said) and re.search(r"max_rotation_deg +0\.4", said)
+
+
+def test_a_survey_hand_tracks_and_a_start(solved, plate, sfm, tmp_path):
+    """Twice as large and moved, as if it had been measured so: by place, by name and as a distance."""
+    scene, _, _ = results.load_result(solved[0])
+    tracks = scene.tracks
+    known = np.argsort(np.where(scene.has_point & (tracks.lengths > 8), scene.point_sigma, np.inf))[:9]
+    measured = 2 * scene.points * [1, -1, -1] + [5, 6, 7]  # y up
+    lines = ["frame,x,y,X,Y,Z,sigma"]
+    for track in known[:7]:
+        row = np.flatnonzero(tracks.track == track)[2]
+        x, y = tracks.xy[row]
+        X, Y, Z = measured[track]
+        lines.append(f"{1001 + tracks.frame[row]},{x},{y},{X},{Y},{Z},{0.01 * np.ptp(measured[known])}")
+    (tmp_path / "points.csv").write_text("\n".join(lines))
+    hand = ["2"]
+    for name, track in (("door", known[7]), ("lamp", known[8])):
+        rows = np.flatnonzero(tracks.track == track)
+        hand += [name, "0", str(len(rows))]
+        hand += [f"{tracks.frame[k] + 1} {tracks.xy[k, 0]} {180 - tracks.xy[k, 1]}" for k in rows]
+    (tmp_path / "hand.txt").write_text("\n".join(hand))
+    length = np.linalg.norm(measured[known[7]] - measured[known[8]])
+    code, said, log = sfm(
+        "reconstruct", plate / "frames", "-o", tmp_path / "out", "--depth", plate / "depth", *FEW, "--start-camera",
+        solved[0], "--survey", tmp_path / "points.csv", "--hand-tracks", tmp_path / "hand.txt", "--hand-sigma", "0.2",
+        "--distance", f"door, lamp = {length} m +- {0.02 * length}",
+    )  # fmt: skip
+    assert code == 0, log
+    assert "frames 1-12 are taken to count from the clip's first, 1001" in log
+    assert re.search(r"survey +7 points off by .* sigmas .*; 1 distances off by", said)
+    solve = json.loads((tmp_path / "out" / "solve.json").read_text())
+    assert len(solve["survey"]["points"]) == 7 and solve["camera"]["focal_given"]
+    found, _, _ = results.load_result(tmp_path / "out")
+    at = [one["track"] for one in solve["survey"]["points"]]
+    off = np.linalg.norm(found.points[at] * [1, -1, -1] - measured[known[:7]], axis=1)
+    assert off.max() < 0.1 * np.ptp(measured[known], axis=0).max()
+    assert found.tracks.by_hand.sum() == 2 and found.has_point[-2:].all()
+
+
+def test_measured_things_refuse_in_one_line(plate, sfm, tmp_path):
+    run = ("reconstruct", plate / "frames", "-o", tmp_path / "out", *ALONE)
+    refused(sfm(*run, "--survey", tmp_path / "no.csv"), 3, "no.csv: not a survey", tmp_path / "out")
+    refused(sfm(*run, "--distance", "1 and 2 are close"), 3, "1 and 2 are close: not a survey", tmp_path / "out")
+    refused(sfm(*run, "--distance", "1, 2 = close"), 2, "expected 'track 12, track 87", tmp_path / "out")
+    refused(sfm(*run, "--hand-tracks", tmp_path / "no.txt"), 3, "no.txt: cannot be read", tmp_path / "out")
+    refused(sfm(*run, "--hand-sigma", "0.3"), 2, "--hand-sigma: a positive number", tmp_path / "out")
+    refused(sfm(*run, "--start-camera", tmp_path / "no.usd"), 3, "no.usd: no such file", tmp_path / "out")
+
+
+def test_import_refuses_in_one_line(plate, sfm, tmp_path):
+    (tmp_path / "a.chan").write_text("1 2 3\n")
+    refused(sfm("import", tmp_path / "a.chan", "-o", tmp_path / "out"), 3, "give --size WIDTHxHEIGHT, or --clip")
+    refused(sfm("import", tmp_path / "a.chan", "-o", tmp_path / "out", "--size", "9"), 2, "expected WIDTHxHEIGHT")
+    size = ("--size", "320x180")
+    refused(sfm("import", tmp_path / "a.chan", "-o", tmp_path / "out", *size), 3, "line 1: 3 columns", tmp_path / "out")
+    both = (*size, "--clip", plate / "frames")
+    refused(sfm("import", tmp_path / "a.chan", "-o", tmp_path / "out", *both), 2, "--size and --clip")
+    refused(sfm("import", tmp_path / "b.abc", "-o", tmp_path / "out", *size), 3, "b.abc: no such file")
+    (tmp_path / "b.abc").write_text("")
+    refused(sfm("import", tmp_path / "b.abc", "-o", tmp_path / "out", *size), 3, "cameras are read from .usd")
+    refused(sfm("evaluate", plate), 2, "give the truth, or another track")
+
+
 def test_evaluate_a_result_and_its_colmap_model(solved, plate, sfm):
     code, said, _ = sfm("evaluate", solved[0], plate / "gt.json", plate / "true_depth.npz", "--json")
     measures = json.loads(said)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfm.least_squares import LossName
+from sfm.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class BundleAdjustmentOptions:
 
     reproj_sigma_px: float = 0.5  # standard deviation of a tracked position
     track_weight: np.ndarray | None = None  # (tracks,) factor on the robust cost of each track; None: all alike
+    track_knee: np.ndarray | None = None  # (tracks,) factor on the knee of each track's loss; None: all alike
     reproj_loss: LossName = "cauchy"
     reproj_knee: float = 3.0  # in sigmas
     depth_weight: float = 1.0  # factor on the information of the depth prior; 0 leaves the depth term out
@@ -42,6 +44,7 @@ class BundleAdjustmentOptions:
     frame_scale_sigma: float = 0.1  # how far a frame's log depth scale strays from the shot's
     frame_scale_step: float = 0.1  # and from the frame before
     lens: LensUnknowns = KNOWN_LENS
+    survey: Survey | None = None  # points and distances measured on set; only where points are refined
     refine_translation: bool = True  # false: camera centres stay where they are
     refine_cameras: bool = True  # false: points only
     refine_points: bool = True  # false: cameras only

@@ -15,9 +15,10 @@ from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.errors import NoSolutionError
 from sfm.geometry.rotation import left_jacobian, rotation_from_rotvec
 from sfm.geometry.transform import Rigid3
-from sfm.least_squares import Linearization, Loss, Losses
+from sfm.least_squares import Linearization, Loss, Losses, Ties
 from sfm.residuals import log_depth, radial_reprojection, reprojection
 from sfm.scene import DepthPriors, Reconstruction, Tracks
+from sfm.survey import Survey
 
 _FAR = 0.15  # of the nearness a point starts with
 
@@ -47,6 +48,8 @@ class ShotProblem:
         self.whitening = _columns(tracks.whitening[self.tracks]) if len(tracks.whitening) else None
         weight = np.ones(tracks.num_tracks) if options.track_weight is None else options.track_weight
         self.root_weight = np.sqrt(weight)[tracks.track[self.use]]
+        knee = np.ones(tracks.num_tracks) if options.track_knee is None else options.track_knee
+        self.knee = options.reproj_knee * self.root_weight * knee[tracks.track[self.use]]
         self.inverse_sigma = self.root_weight / options.reproj_sigma_px
         self._set_depth(priors)
         self._set_lens()
@@ -59,7 +62,7 @@ class ShotProblem:
         self.with_depth = priors is not None and bool(options.depth_weight > 0)
         self.log_scale, self.log_zoom = 6, 6 + self.with_depth  # where a frame's block holds them
         self.kept_size = 6 + self.with_depth + options.lens.zoom
-        self.losses: Losses = ((slice(0, 2), Loss(options.reproj_loss), options.reproj_knee * self.root_weight),)
+        self.losses: Losses = ((slice(0, 2), Loss(options.reproj_loss), self.knee),)
         if priors is None or not self.with_depth:
             return
         depth, sigma = priors.depth[self.use], priors.sigma[self.use]
@@ -128,9 +131,24 @@ class ShotProblem:
         in_anchor = np.einsum("pij,pj->pi", self.anchor_R, self.points0) + self.anchor_t
         self.depth0 = in_anchor[:, 2]
         self.chart0 = np.column_stack([in_anchor[:, :2] / in_anchor[:, 2:], np.zeros(len(in_anchor))])
+        self.survey = None
+        if self.options.survey is not None and self.options.refine_points:
+            there = np.zeros(before.tracks.num_tracks, bool)
+            there[self.tracks] = True
+            self._set_survey(self.options.survey.among(there))
         if not self.options.refine_points:
             self.fixed_points = self.points0
             self.num_eliminated, self.eliminated_size = 0, 3
+
+    def _set_survey(self, survey: Survey) -> None:
+        """What of it is about points in use, and which blocks these are."""
+        if not len(survey):
+            return
+        order = np.argsort(self.tracks)
+        blocks = order[np.searchsorted(self.tracks, survey.touched, sorter=order)]
+        # blocks rising, the survey's points by track
+        self.by_block = np.argsort(blocks)
+        self.survey, self.tied = survey, blocks
 
     def start(self) -> np.ndarray:
         """The parameter vector of the reconstruction as given."""
@@ -375,6 +393,15 @@ class ShotEvaluation:
         basis[:, 0, 0] = basis[:, 1, 1] = depth
         basis[:, :, 2] = np.column_stack([self.chart[:, :2], np.ones(len(depth))]) * (depth * log_slope)[:, None]
         return _columns(np.swapaxes(self.problem.anchor_R, 1, 2) @ basis)
+
+    def ties(self) -> Ties | None:
+        """What the survey says of the points, whatever its world."""
+        problem = self.problem
+        if problem.survey is None:
+            return None
+        residuals, by_point = problem.survey.residuals(self.points[:, problem.tied].T)
+        J = np.einsum("mtc,cet->mte", by_point, self._chart_basis[:, :, problem.tied])
+        return Ties(residuals, problem.tied[problem.by_block], J[:, problem.by_block])
 
     def prior(self) -> tuple[np.ndarray, csr_array]:
         """Log scales and zooms of the frames around zero, their steps from frame to frame, and the lens around its

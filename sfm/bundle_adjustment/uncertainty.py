@@ -3,7 +3,8 @@
 Covariance of the least-squares estimate (Hartley and Zisserman 2004, section 5.2.4), points marginalised out and put
 back (Triggs et al. 2000, section 9). Gauge: the first registered camera stays where it is, and the size of the scene is
 what keeps the mean log depth of its points, each in the camera that saw it first, weighed by what is known of it and
-none more than half of them. What no picture shows is not counted as unknown.
+none more than half of them. What no picture shows is not counted as unknown, and a
+survey not as known: it can only make less of what is told here.
 """
 
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ class Posterior:
     """
 
     def __init__(self, scene: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions):
-        self.scene, self.priors, self.options = scene, priors, replace(options, estimate_sigma=False)
+        self.scene, self.priors, self.options = scene, priors, replace(options, estimate_sigma=False, survey=None)
         self.problem = ShotProblem(scene, priors, self.options)
         self._start = self.problem.start()
         self._free = self.problem.free.copy()

@@ -15,8 +15,10 @@ from sfm.cli.words import (
     KIND_HELP,
     LENS,
     RUN,
+    SURVEY,
     TRACKS,
     DepthKind,
+    Up,
     app,
     calm_opencv,
     check_loudness,
@@ -111,6 +113,22 @@ def reconstruct(
     ] = 12,
     max_tracks: Annotated[int | None, option(TRACKS, "At a time. Default: 2000.", min=8, metavar="N")] = None,
     tracks: Annotated[Path | None, option(TRACKS, "Your own instead: .csv or .npz.", metavar="FILE")] = None,
+    hand_tracks: Annotated[
+        Path | None, option(TRACKS, "Made by hand, beside the others: .csv, 3DE's .txt, Nuke's .nk.", metavar="FILE")
+    ] = None,
+    hand_sigma: Annotated[float | None, option(TRACKS, "How far off these may be. Default: 0.3.", metavar="PX")] = None,
+    survey: Annotated[
+        Path | None, option(SURVEY, "Known points: a CSV of track,X,Y,Z[,sigma].", metavar="FILE")
+    ] = None,
+    survey_up: Annotated[Up, option(SURVEY, "The axis of the survey that points up.")] = Up.y,
+    distance: Annotated[
+        list[str] | None,
+        option(SURVEY, "'track 12, track 87 = 2.0 m +- 0.01', or a CSV; several.", metavar="WORDS|FILE"),
+    ] = None,
+    start_camera: Annotated[
+        Path | None,
+        option(RUN, "A track to refine, and its lens: a result, or all that sfm import reads.", metavar="OTHER"),
+    ] = None,
     motion: Annotated[
         Kind, option(RUN, "What the camera did, where you know better: stood still, only turned, moved.")
     ] = Kind.auto,
@@ -138,6 +156,7 @@ def reconstruct(
     from sfm import arguments, console, pipeline, results
     from sfm import export as exporters
     from sfm.masks import MaskOptions
+    from sfm.survey_files import read_survey
     from sfm.video import VideoOptions, open_video
 
     words = arguments.LensWords(camera, focal_px, focal_mm, sensor_mm, sensor, distortion, pixel_aspect)
@@ -154,15 +173,20 @@ def reconstruct(
         refine_principal_point=refine_principal_point,
     )
     arguments.check_readout(readout_ms)
+    measured_on_set = read_survey(survey, distance or (), survey_up.value)
     exported = exporters.named(names(formats or []))
     results.check_output(output, force)
     told, loudness = console.error_console(), console.loudness(quiet, verbose, debug)
     with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
         video = open_video(clip, VideoOptions(frames, step, fps))
         lens = arguments.lens(video.shot, words)
+        begun = arguments.started_from(start_camera, video.shot) if start_camera is not None else None
+        lens = begun.scene.camera if lens is None and begun is not None else lens
+        asked["sensor_mm"] = asked["sensor_mm"] or (begun.sensor_mm if begun is not None else None)
         film = exporters.FilmOptions(arguments.told_sensor_mm(asked))
         options = options if lens is not None else arguments.starting_as_filmed(options, video)
         options = replace(options, readout=arguments.readout(readout_ms, video.shot.fps, step))
+        measured = arguments.Measured.told(video.shot, tracks, hand_tracks, hand_sigma, measured_on_set)
         given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
         if "depth" in given:
             given = arguments.with_depth_asked_for(given, depth, depth_kind is not None or flip_check)
@@ -172,8 +196,16 @@ def reconstruct(
             given["depth"] = arguments.depth_model(depth, kind, video, flip_check, kept)
             asked["depth_model"] = arguments.identified(given["depth"])
         reconstruction, report, _ = pipeline.reconstruct(
-            video, camera=lens, options=options, masks=masks, progress=progress, **given
+            video,
+            camera=lens,
+            options=options,
+            masks=masks,
+            progress=progress,
+            start_camera=None if begun is None else begun.scene,
+            **given,
+            **measured.words(),
         )
+        measured.tell(reconstruction)
         progress("writing", 0.0, str(output))
         asked["stages"] = options
         solve = results.write_result(

@@ -26,6 +26,13 @@ class DepthKind(StrEnum):
     affine_disparity = "affine_disparity"
 
 
+class Up(StrEnum):
+    """The axis of a world that points up."""
+
+    y = "y"
+    z = "z"
+
+
 class Unit(StrEnum):
     """What lengths are written in."""
 
@@ -42,7 +49,8 @@ DEPTH_HELP = (
 )
 KIND_HELP = "What the maps hold, where they do not say; disparity is 1 / depth, affine with an unknown offset."
 FLIP_HELP = "Ask a network for mirrored frames too, and leave out what it sees differently there."
-LENS, DEPTH, FRAMES, TRACKS, RUN = "Lens (fixed when given)", "Depth prior", "Frames", "Tracks", "Run"
+LENS, DEPTH, FRAMES = "Lens (fixed when given)", "Depth prior", "Frames"
+TRACKS, SURVEY, RUN = "Tracks", "Measured on set", "Run"
 
 
 def option(panel: str, help: str, *names: str, **settings: Any) -> Any:

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import make_interp_spline
 
 from sfm.geometry.rotation import quaternion_from_rotation, rotation_from_quaternion
-from sfm.geometry.transform import Rigid3
+from sfm.geometry.transform import Rigid3, Sim3
 
 
 def cams_at(times: ArrayLike, cams_from_world: Rigid3, at: ArrayLike, degree: int = 3) -> Rigid3:
@@ -31,3 +31,18 @@ def cams_at(times: ArrayLike, cams_from_world: Rigid3, at: ArrayLike, degree: in
     found = make_interp_spline(times, known, k=min(degree, len(times) - 1))(at)
     rotation = rotation_from_quaternion(found[:, :4])
     return Rigid3(rotation, -np.einsum("nij,nj->ni", rotation, found[:, 4:]))
+
+
+def other_from_ours(cams: Rigid3, other_cams: Rigid3) -> Sim3:
+    """The similarity from the world of some cameras (n,) to that of the same cameras (n,) solved otherwise.
+
+    Turned by the mean of what the cameras say (chordal), for their centres alone leave the turn about a straight path
+    open. Of cameras that stand still in either world the scale is 1.
+    """
+    u, _, vt = np.linalg.svd((other_cams.rotation.mT @ cams.rotation).sum(axis=0))
+    turn = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+    centers, others = cams.centers_in_world @ turn.T, other_cams.centers_in_world
+    a, b = centers - centers.mean(axis=0), others - others.mean(axis=0)
+    along, moved = float((a * b).sum()), float((a * a).sum())
+    scale = along / moved if moved > 0 and along > 1e-9 * moved else 1.0
+    return Sim3(np.array(scale), turn, others.mean(axis=0) - scale * centers.mean(axis=0))

@@ -19,6 +19,7 @@ from sfm.least_squares.problem import (
 )
 from sfm.least_squares.schur import levenberg_marquardt
 from sfm.least_squares.scipy_reference import scipy_least_squares, sparse_jacobian
+from sfm.least_squares.ties import Ties
 
 __all__ = [
     "Evaluation",
@@ -31,6 +32,7 @@ __all__ = [
     "SolverOptions",
     "SolverReport",
     "Status",
+    "Ties",
     "costs_by_block",
     "levenberg_marquardt",
     "robust_cost",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sfm.least_squares.problem import Problem, knee_of, slices
+from sfm.least_squares.ties import ties_of
 from sfm.threads import in_threads
 
 
@@ -18,7 +19,8 @@ def robust_cost(problem: Problem, x: np.ndarray, units: slice = slice(None)) -> 
 def costs_by_block(
     problem: Problem, x: np.ndarray, units: slice = slice(None), asked: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
-    """What the observations of each eliminated block add to `robust_cost`, (blocks,), and what the prior does.
+    """What the observations of each eliminated block add to `robust_cost`, (blocks,), and what the prior and
+    the ties do.
 
     asked (blocks,) bool: the slices that hold one of these are looked at, blocks in others are NaN.
     """
@@ -36,5 +38,6 @@ def costs_by_block(
         return asked is None or bool(asked[index[rows.start] : index[rows.stop - 1] + 1].any())
 
     in_threads(part, filter(is_asked, slices(problem)))
-    prior = at.prior()[0]
+    prior, ties = at.prior()[0], ties_of(at)
+    prior = prior if ties is None else np.r_[prior, ties.residuals]
     return found, 0.5 * float(np.nan_to_num(prior @ prior, nan=np.inf, posinf=np.inf))

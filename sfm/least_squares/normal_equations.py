@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from sfm.least_squares.coupling import Bundle, Coupling, bundles, couplings, dense, squared
 from sfm.least_squares.problem import Evaluation, Problem, knee_of
 from sfm.least_squares.reduced_system import ReducedSystem
+from sfm.least_squares.ties import TiedSystem, ties_of
 from sfm.threads import each_in_threads, in_threads
 
 _NEXT_TO_NONE = 1e-12  # damping, where covariances are asked for
@@ -74,6 +75,8 @@ class NormalEquations:
             if part is not None:
                 self.parts.append(part)
         self._bundles = bundles(tied, problem.eliminated_size) if self.parts else []
+        ties = ties_of(at)
+        self.tied = None if ties is None else TiedSystem(ties, self.parts, self.size, len(self.g))
 
     def _part(self, at: Evaluation, coupling: Coupling):
         """One slice: its `_Part` and sums over it for the kept blocks it may touch, the border and the corner of U,
@@ -146,6 +149,8 @@ class NormalEquations:
         if not (finite and self.factor(damping, of_blocks)):
             return np.zeros(len(self.g) + self.problem.num_eliminated * self.problem.eliminated_size), -1.0
         step, block_steps = self.back_substitute(self.g, blocks)
+        if self.tied is not None:
+            step, block_steps = self.back_substitute(self.g, self.tied.relieved(self.reduced, block_steps))
         gain = step @ (self.damping * step + self.g)
         for part, inner in zip(self.parts, block_steps, strict=True):
             gain += np.sum(inner * (part.damping * inner + part.g))

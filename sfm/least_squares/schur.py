@@ -16,6 +16,7 @@ from sfm.least_squares.costs import costs_by_block
 from sfm.least_squares.coupling import couplings
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status
+from sfm.least_squares.ties import ties_of
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ def _stepped(problem: Problem, here: _Place, step: np.ndarray, enough: float) ->
     if not len(parts):
         return there, parts
     tolerated = here.blocks + (0.0 if there.cost > enough else here.blocks.mean())
+    if (ties := ties_of(problem.at(here.x))) is not None:
+        tolerated[ties.blocks] = np.inf  # these are not independent of each other
     own = slice(len(step) - problem.num_eliminated * problem.eliminated_size, None)
     for part in _PARTS:
         worse = costs > tolerated

@@ -6,6 +6,7 @@ from scipy.sparse import block_array, csr_array, hstack
 
 from sfm.least_squares.costs import robust_cost
 from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status
+from sfm.least_squares.ties import ties_of
 
 
 def scipy_least_squares(
@@ -26,7 +27,9 @@ def scipy_least_squares(
 
     def fun(free_x: np.ndarray) -> np.ndarray:
         evaluation = problem.at(at(free_x))
-        return np.r_[_robustify(problem, evaluation.residuals(slice(None)))[0].ravel(), evaluation.prior()[0]]
+        parts = [_robustify(problem, evaluation.residuals(slice(None)))[0].ravel(), evaluation.prior()[0]]
+        ties = ties_of(evaluation)
+        return np.concatenate(parts if ties is None else [*parts, ties.residuals])
 
     def jac(free_x: np.ndarray) -> csr_array:
         return csr_array(sparse_jacobian(problem, at(free_x))[:, columns])
@@ -85,4 +88,6 @@ def sparse_jacobian(problem: Problem, x: np.ndarray) -> csr_array:
     observed = csr_array((scaled.ravel(), (row_index.ravel(), column_index.ravel())), shape)
     prior = evaluation.prior()[1]
     prior = hstack([prior, csr_array((len(evaluation.prior()[0]), shape[1] - size))])
-    return csr_array(block_array([[observed], [prior]]))
+    ties = ties_of(evaluation)
+    rows = [observed, prior] if ties is None else [observed, prior, ties.sparse(size, shape[1])]
+    return csr_array(block_array([[part] for part in rows]))
