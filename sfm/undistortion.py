@@ -10,14 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import OpenEXR
 
 from sfm.errors import UsageError
 from sfm.export import FilmOptions, export, named
 from sfm.files import replacing
 from sfm.footage import frame_ranges
 from sfm.geometry.camera import Camera
-from sfm.images import read_exr, read_raw
+from sfm.images import read_exr, write_exr
 from sfm.scene import Reconstruction
 from sfm.video import Shot, Video
 
@@ -79,7 +78,7 @@ def write_stmap(st: np.ndarray, path: str | Path) -> None:
     planes = {"R": st[..., 0], "G": st[..., 1], "B": np.zeros(st.shape[:2]), "A": inside}
     channels = {name: np.ascontiguousarray(plane, np.float32) for name, plane in planes.items()}
     with replacing(path) as temporary:
-        _write_exr(temporary, channels)
+        write_exr(temporary, channels)
 
 
 def write_undistorted(
@@ -89,8 +88,8 @@ def write_undistorted(
     """Write the maps, the undistorted plates and the solve on these in the named formats below `folder`.
 
     `undistort.exr`, `redistort.exr` (a zoom whose lens distorts: one of each a frame); `plates/NAME.NUMBER.exr` in half
-    float of EXR and float TIFF plates, linear as they are, else `.png` of 8 or 16 bits. A film back that is told grows
-    with the plate. Returns where everything went; frames that cannot be read have no plate.
+    float of EXR and float TIFF plates, linear as they are, else `.png` of 8 or 16 bits, log as it is. A film back that
+    is told grows with the plate. Returns where everything went; frames that cannot be read have no plate.
     """
     folder, camera, shot, formats = Path(folder), reconstruction.camera, video.shot, named(formats)
     if (folder / PLATES).exists() or (folder / "undistort.exr").exists():
@@ -98,14 +97,14 @@ def write_undistorted(
     there, larger = undistorted(reconstruction, shot)
     zooms = bool(camera.batch) and bool(camera.distortion.any())
     names, st = [], np.zeros(0)
-    for frame, rgb in video:
+    for frame, plate in video.plates():
         number = int(shot.frame_numbers[frame])
         if frame == 0 or zooms:
             lens, ideal = camera.at(frame), there.camera.at(frame)
             st, ending = undistort_map(lens, ideal), f".{number:04d}" if zooms else ""
             write_stmap(st, folder / f"undistort{ending}.exr")
             write_stmap(redistort_map(lens, ideal), folder / f"redistort{ending}.exr")
-        names.append(_write_plate(video, frame, rgb, st, folder / PLATES))
+        names.append(_write_plate(video, frame, plate, st, folder / PLATES))
         if progress is not None:
             progress((frame + 1) / len(video))
     first = folder / PLATES / names[0]
@@ -126,10 +125,10 @@ def _st(xy: np.ndarray, camera: Camera) -> np.ndarray:
     return np.stack([part[..., 0], 1 - part[..., 1]], axis=-1)
 
 
-def _write_plate(video: Video, frame: int, rgb: np.ndarray | None, st: np.ndarray, folder: Path) -> str:
+def _write_plate(video: Video, frame: int, plate: np.ndarray | None, st: np.ndarray, folder: Path) -> str:
     """One plate through a map; its name. Where the plate cannot be read nothing is written."""
-    shot, file = video.shot, None if video.shot.is_movie else video.file(frame)
-    planes = _float_planes(file)
+    shot = video.shot
+    planes = _float_planes(plate, None if shot.is_movie else video.file(frame))
     path = folder / f"{shot.name}.{int(shot.frame_numbers[frame]):04d}{'.exr' if planes else '.png'}"
     x = (st[..., 0] * shot.width - 0.5).astype(np.float32)
     y = ((1 - st[..., 1]) * shot.height - 0.5).astype(np.float32)
@@ -139,31 +138,19 @@ def _write_plate(video: Video, frame: int, rgb: np.ndarray | None, st: np.ndarra
 
     if planes:
         with replacing(path) as temporary:
-            _write_exr(
+            write_exr(
                 temporary, {name: seen(plane.astype(np.float32)).astype(np.float16) for name, plane in planes.items()}
             )
-    elif rgb is not None:
-        deep = (
-            None if file is None else read_raw(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        )  # turned as it was solved
-        picture = deep if deep is not None and deep.dtype == np.uint16 else np.ascontiguousarray(rgb[..., ::-1])
+    elif plate is not None:
         with replacing(path) as temporary:
-            temporary.write_bytes(cv2.imencode(".png", seen(picture))[1].tobytes())
+            temporary.write_bytes(cv2.imencode(".png", seen(np.ascontiguousarray(plate[..., ::-1])))[1].tobytes())
     return path.name
 
 
-def _float_planes(file: Path | None) -> dict[str, np.ndarray]:
-    """Channels of an EXR or a float TIFF; none of other files."""
+def _float_planes(plate: np.ndarray | None, file: Path | None) -> dict[str, np.ndarray]:
+    """All channels of an EXR, or the colours of another plate of floats; none of other plates."""
     if file is not None and file.suffix.lower() == ".exr":
         return read_exr(file) or {}
-    picture = read_raw(file) if file is not None and file.suffix.lower() in (".tif", ".tiff") else None
-    if picture is None or picture.dtype.kind != "f":
+    if plate is None or plate.dtype.kind != "f":
         return {}
-    channels = picture if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
-    return {name: np.ascontiguousarray(channels[..., k]) for k, name in enumerate("BGR")}
-
-
-def _write_exr(path: Path, channels: dict[str, np.ndarray]) -> None:
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    with OpenEXR.File(header, channels) as file:
-        file.write(str(path))
+    return {name: np.ascontiguousarray(plate[..., k]) for k, name in enumerate("RGB")}

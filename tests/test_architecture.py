@@ -16,9 +16,13 @@ ORDER = [
     "threads",
     "geometry",
     "scene",
+    "timecode",
     "images",
+    "tone",
+    "movies",
     "footage",
     "video",
+    "timeline",
     "track_files",
     "patches",
     "flow",
@@ -61,7 +65,7 @@ ORDER = [
     "console",
     "cli",
 ]
-HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2", "av"}
+HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2", "av", "opentimelineio"}
 MAY_PRINT = {"cli", "console.py", "doctor.py"}
 NO_MODULE = {"utils", "util", "common", "core", "base", "types", "helpers", "misc"}
 
