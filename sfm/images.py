@@ -105,12 +105,13 @@ def write_exr(path: Path, channels: dict[str, np.ndarray], about: str = "") -> N
     Raises `InputError` when it cannot be written.
     """
     pixels = np.ascontiguousarray(np.stack(list(channels.values()), axis=-1))
-    spec = oiio.ImageSpec(*pixels.shape[1::-1], len(channels), "half" if pixels.dtype == np.float16 else "float")
+    height, width, count = pixels.shape
+    spec = oiio.ImageSpec(width, height, count, "half" if pixels.dtype == np.float16 else "float")
     spec.channelnames = tuple(channels)
     spec.attribute("compression", "zip")
     if about:
         spec.attribute("about", about)
-    file = oiio.ImageOutput.create("openexr")  # by name: what a temporary file is called says nothing
+    file: Any = oiio.ImageOutput.create("openexr")  # by name: what a temporary file is called says nothing
     if not (file.open(str(path), spec) and file.write_image(pixels) and file.close()):
         raise InputError(f"{path}: cannot be written ({file.geterror()}); choose another output place")
 

@@ -66,8 +66,8 @@ def _clips(path: Path, rate: float) -> Iterator[Any]:
     if edl and "cmx_3600" not in otio.adapters.available_adapter_names():
         require("otio_cmx3600_adapter", packages, "timeline", f"reading {path.name}")
     try:
-        read = otio.adapters.read_from_file(str(path), **({"rate": rate} if edl else {}))
-        found = list(read.find_clips())
+        rates: dict[str, Any] = {"rate": rate} if edl else {}
+        found = list(otio.adapters.read_from_file(str(path), **rates).find_clips())
     except Exception as error:  # of whatever kind: adapters are plug-ins
         at = f" at {rate:g} fps; --fps says another" if edl else ""
         raise InputError(f"{path}: not a timeline that can be read{at} ({reason(error)})") from error

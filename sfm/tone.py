@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import OpenImageIO as oiio
@@ -189,7 +190,7 @@ def _linear(colorspace: str, config: str, dtype: str) -> np.ndarray:
     known = np.nan_to_num(codes, nan=0.0, posinf=LARGEST, neginf=-LARGEST)
     ramp = oiio.ImageBuf(np.repeat(known.reshape(256, -1, 1), 3, axis=2))
     to = _checked(config).getColorSpaceNameByRole("scene_linear")
-    found = oiio.ImageBufAlgo.colorconvert(ramp, colorspace, to or "", unpremult=False, colorconfig=config)
+    found: Any = oiio.ImageBufAlgo.colorconvert(ramp, colorspace, to or "", unpremult=False, colorconfig=config)
     if not to or found.has_error:
         raise InputError(f"{config}: does not take {colorspace} to scene_linear ({found.geterror() or 'no such role'})")
     light = found.get_pixels("float")[..., 1].reshape(-1)

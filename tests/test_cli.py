@@ -589,7 +589,7 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     )  # fmt: skip
     options, shot = given["options"], given["video"].shot
     assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
-    assert (given["depth"], given["masks"]) == (MapFolder(str(tmp_path), "disparity"), Path("mattes"))
+    assert (given["depth"], given["masks"]) == (MapFolder(str(tmp_path), "disparity"), "mattes")
     assert options.prior_weight.weight == 0 and options.refine_focal and options.refine_principal_point
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]

@@ -60,9 +60,12 @@ def write_nk(
         }),
     ]  # fmt: skip
     if film.plate:
+        before = shot.first_frame - 1  # Nuke counts a movie's frames from 1
+        begin = {"frame_mode": _quoted("start at"), "frame": first} if before else {}
         nodes.insert(1, ("Read", {
-            "inputs": 0, "file": _quoted(film.plate), "first": first, "last": last, "origfirst": first,
-            "origlast": last, "format": f'"{plate}"', "on_error": "black", "name": "plate",
+            "inputs": 0, "file": _quoted(film.plate), "first": first - before, "last": last - before,
+            "origfirst": first - before, "origlast": last - before, **begin,
+            "format": f'"{plate}"', "on_error": "black", "name": "plate",
         }))  # fmt: skip
     with replacing(path) as temporary:
         temporary.write_text("version 13.0\n" + "".join(_node(kind, knobs) for kind, knobs in nodes), encoding="utf-8")
