@@ -19,11 +19,8 @@ from sfm.errors import InputError
 
 FILM_SUFFIXES = (".exr", ".dpx", ".cin", ".tif", ".tiff")  # read by OpenImageIO
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", *FILM_SUFFIXES, ".bmp", ".webp", ".jp2")
-MIN_PIXEL_ASPECT, MAX_PIXEL_ASPECT, MAX_FPS = (
-    0.1,
-    10.0,
-    1000.0,
-)  # outside is rubbish, which old scanners leave in headers
+# outside is rubbish, as in the headers of old scanners
+MIN_PIXEL_ASPECT, MAX_PIXEL_ASPECT, MIN_FPS, MAX_FPS = 0.1, 10.0, 0.1, 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Header:
         aspect, fps = self.pixel_aspect, self.fps
         if aspect is not None and not MIN_PIXEL_ASPECT < aspect < MAX_PIXEL_ASPECT:
             object.__setattr__(self, "pixel_aspect", None)
-        if fps is not None and not 0 < fps < MAX_FPS:
+        if fps is not None and not MIN_FPS < fps < MAX_FPS:
             object.__setattr__(self, "fps", None)
 
 

@@ -127,9 +127,12 @@ def _named(asked: str, config: str) -> Tone:
     name = CAMERA_LOGS.get(word, asked)
     if studio.getColorSpaceIndex(name) >= 0:
         return Tone(studio.resolve(name), "asked for", STUDIO)
-    known = [*AS_THEY_ARE.values(), "linear", "cineon", *CAMERA_LOGS, *studio.getColorSpaceNames()]
-    known += _checked(config).getColorSpaceNames() if config else []
-    near = difflib.get_close_matches(asked, known, 4, 0.5) or ["linear", "ACEScg", "logc3", "slog3", "cineon", "sRGB"]
+    known = [*AS_THEY_ARE.values(), "linear", "cineon", *CAMERA_LOGS]
+    for spaces in (studio, _checked(config)) if config else (studio,):
+        known += [name for space in spaces.getColorSpaceNames() for name in (space, *spaces.getAliases(space))]
+    by_word = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(asked.casefold(), by_word, 4, 0.5)
+    near = [by_word[word] for word in close] or ["linear", "ACEScg", "logc3", "slog3", "cineon", "sRGB"]
     raise UsageError(
         f"--colorspace {asked}: nobody knows it{config and f', nor does {config}'}; near it: {', '.join(near)}"
     )
