@@ -67,7 +67,8 @@ def _clips(path: Path, rate: float) -> Iterator[Any]:
         require("otio_cmx3600_adapter", packages, "timeline", f"reading {path.name}")
     try:
         rates: dict[str, Any] = {"rate": rate} if edl else {}
-        found = list(otio.adapters.read_from_file(str(path), **rates).find_clips())
+        read = otio.adapters.read_from_file(str(path), **rates)  # its clips know their tracks as long as it lives
+        found = list(read.find_clips())
     except Exception as error:  # of whatever kind: adapters are plug-ins
         at = f" at {rate:g} fps; --fps says another" if edl else ""
         raise InputError(f"{path}: not a timeline that can be read{at} ({reason(error)})") from error
@@ -150,8 +151,9 @@ def _rate(path: Path, clip: Any, source: Footage, options: VideoOptions) -> floa
         if options.fps is None and said and round(said) != round(DEFAULT_FPS):
             raise UsageError(f"{path}: an EDL does not say its rate; its media runs at {said:g}: give --fps {said:g}")
         return options.fps or said or DEFAULT_FPS
-    media = clip.media_reference
-    return float(getattr(media, "rate", 0) or clip.trimmed_range().start_time.rate)
+    cut = clip.source_range or clip.media_reference.available_range
+    rate = getattr(clip.media_reference, "rate", 0) or (cut.start_time.rate if cut is not None else 0)
+    return float(rate or options.fps or source.fps)
 
 
 def _numbers(clip: Any, source: Footage, rate: float) -> tuple[int, int]:
