@@ -149,7 +149,7 @@ def test_a_log_plate_stays_log_in_sixteen_bits(rng, tmp_path):
     """Not the picture that was tracked: the plate's own numbers, and more of them than eight bits hold."""
     from test_plates import write
 
-    scene, shot = perturbed(rng, "dolly", lost=())
+    scene, shot = perturbed(rng, "OPENCV", lost=())
     (tmp_path / "log").mkdir()
     ramp = np.broadcast_to(np.linspace(0.3, 0.35, shot.width, dtype=np.float32)[:, None], (shot.height, shot.width, 3))
     for number in shot.frame_numbers:
@@ -159,5 +159,5 @@ def test_a_log_plate_stays_log_in_sixteen_bits(rng, tmp_path):
     written = write_undistorted(tmp_path / "flat", scene, video, ["nerfstudio"])
     plate = cv2.imread(str(written["plates"] / f"sh.{shot.frame_numbers[3]}.png"), cv2.IMREAD_UNCHANGED)
     middle = plate[plate.shape[0] // 2]
-    inside = middle[middle.max(axis=1) > 0.29 * 65535]
+    inside = middle[middle.max(axis=1) > 0.29 * 65535][4:-4]  # cubic interpolation overshoots at the edge
     assert plate.dtype == np.uint16 and inside.max() <= 0.351 * 65535 and len(np.unique(inside)) > 40
