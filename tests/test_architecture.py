@@ -65,7 +65,8 @@ ORDER = [
     "console",
     "cli",
 ]
-HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2", "av", "opentimelineio"}
+HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2"}
+HEAVY |= {"av", "opentimelineio"}
 MAY_PRINT = {"cli", "console.py", "doctor.py"}
 NO_MODULE = {"utils", "util", "common", "core", "base", "types", "helpers", "misc"}
 
