@@ -15,26 +15,28 @@ from sfm.errors import InputError, UsageError
 from sfm.footage import frame_ranges
 from sfm.geometry.camera import Camera
 from sfm.hand_tracks import SIGMA_PX, HandTracks, read_hand_tracks
+from sfm.images import MAX_PIXEL_ASPECT, MIN_PIXEL_ASPECT
 from sfm.initialize import InitializeOptions
 from sfm.interchange import ImportedTrack, read_track
 from sfm.lens_metadata import focal_length_35mm, fov_deg_of
 from sfm.masks import MaskOptions
 from sfm.motion import MotionOptions
+from sfm.movies import FROM_TIMECODE
 from sfm.pipeline import Options
 from sfm.prior_weight import PriorWeightOptions
 from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.sensors import sensor_mm
 from sfm.survey import Survey
 from sfm.survey_files import WrittenSurvey
+from sfm.timeline import is_timeline, open_in_timeline
 from sfm.track_files import align_tracks, read_numbered_tracks, read_tracks
 from sfm.tracking import TrackingOptions
-from sfm.video import Shot, Video
+from sfm.video import Shot, Video, VideoOptions, open_video
 
 OWN_DEPTH_SIGMA = 0.3  # relative, expected of the depth in a file of tracks; estimated anew over the shot
 ODD_SIGMAS = 3.0  # of a track made by hand, from which it is told of
 MIN_FOV_DEG, MAX_FOV_DEG = 0.5, 170.0  # horizontal; outside is a typing error, not a lens
 READ_AS_DRAWN = MaskOptions()
-MIN_PIXEL_ASPECT, MAX_PIXEL_ASPECT = 0.1, 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,39 @@ class LensWords:
     sensor_mm: float | None = None  # width
     sensor: str | None = None  # name of a camera
     distortion: str | None = None  # OpenCV's coefficients
-    pixel_aspect: float = 1.0
+    pixel_aspect: float | None = None  # None: as the plate says, else 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClipWords:
+    """The clip as the command line describes it; None where it is silent."""
+
+    clip: str
+    frames: str | None = None
+    step: int = 1
+    fps: float | None = None
+    first_frame: str | None = None
+    colorspace: str | None = None
+    ocio: str | None = None
+    name: str | None = None  # of a clip in a timeline
+    handles: int = 0
+
+
+def open_clip(words: ClipWords) -> Video:
+    """The clip that words describe, out of a timeline where it is in one. Raises `UsageError` and `InputError`."""
+    first: int | str | None = words.first_frame
+    if words.first_frame is not None and words.first_frame != FROM_TIMECODE:
+        if not words.first_frame.isdecimal():
+            raise UsageError(f"--first-frame {words.first_frame}: expected a plate number such as 1001, or timecode")
+        first = int(words.first_frame)
+    options = VideoOptions(words.frames, words.step, words.fps, first, words.colorspace, words.ocio)
+    if not is_timeline(words.clip):
+        if words.name is not None or words.handles:
+            raise UsageError("--clip and --handles: for a timeline, .otio or .edl, as INPUT")
+        return open_video(words.clip, options)
+    if words.frames is not None:
+        raise UsageError("--frames: the timeline says which; --handles N takes more at either end")
+    return open_in_timeline(words.clip, words.name, options, words.handles)
 
 
 def check_lens(words: LensWords, refine_focal: bool = False, refine_principal_point: bool = False) -> None:
@@ -67,11 +101,11 @@ def check_lens(words: LensWords, refine_focal: bool = False, refine_principal_po
     ):  # fmt: skip
         if value is not None and not 0 < value < 1e6:
             raise UsageError(f"{name} {value:g}: expected a positive number")
-    if not MIN_PIXEL_ASPECT < words.pixel_aspect < MAX_PIXEL_ASPECT:
+    if words.pixel_aspect is not None and not MIN_PIXEL_ASPECT < words.pixel_aspect < MAX_PIXEL_ASPECT:
         raise UsageError(f"--pixel-aspect {words.pixel_aspect:g}: expected width over height of a pixel, 2 for 2x")
     if words.camera is not None:
         _intrinsics(words.camera)
-        if words.pixel_aspect != 1:
+        if words.pixel_aspect not in (None, 1):
             raise UsageError("--camera and --pixel-aspect: FY over FX of --camera is the pixel aspect already")
     if words.sensor is not None:
         sensor_mm(words.sensor)
@@ -84,13 +118,26 @@ def check_lens(words: LensWords, refine_focal: bool = False, refine_principal_po
             raise UsageError(f"--distortion and {name}: the lens is fixed where distortion is given; drop one")
 
 
+def pixel_aspect(shot: Shot, words: LensWords) -> float:
+    """The one given, else what the plate says of itself, else 1."""
+    said, given = shot.pixel_aspect, words.pixel_aspect
+    if given is None and words.camera is not None:
+        fx, fy, *_ = _intrinsics(words.camera)
+        given = float(fy / fx)
+    if said is not None and given is not None and abs(said / given - 1) > 0.01:
+        logger.warning(f"the plate says a pixel aspect of {said:g}; {given:g} was given, and is taken")
+    elif said is not None and given is None and said != 1:
+        logger.warning(f"pixel aspect {said:g}, as the plate says; --pixel-aspect overrules")
+    return given or said or 1.0
+
+
 def lens(shot: Shot, words: LensWords) -> Camera | None:
     """The camera that words which passed `check_lens` describe, None without a focal length.
 
     Of an anamorphic plate the focal length is the vertical one, see `Camera.from_focal_px`; the sensor's width is as it
     is, not desqueezed. Raises `UsageError` where the lens does not fit the plate.
     """
-    width, height = shot.width, shot.height
+    width, height, aspect = shot.width, shot.height, words.pixel_aspect or 1.0
     if words.camera is not None:
         fx, fy, cx, cy = _intrinsics(words.camera)
         if not (0 < cx < width and 0 < cy < height):
@@ -98,9 +145,9 @@ def lens(shot: Shot, words: LensWords) -> Camera | None:
         found = Camera(np.array([fx, fy]), np.array([cx, cy]), np.zeros(0), width, height)
     elif words.focal_mm is not None:
         focal_px = words.focal_mm / _shown_sensor_mm(shot, words) * width
-        found = Camera.from_focal_px(focal_px, width, height, words.pixel_aspect)
+        found = Camera.from_focal_px(focal_px, width, height, aspect)
     elif words.focal_px is not None:
-        found = Camera.from_focal_px(words.focal_px, width, height, words.pixel_aspect)
+        found = Camera.from_focal_px(words.focal_px, width, height, aspect)
     else:
         return None
     fov = float(found.horizontal_fov_deg)

@@ -13,7 +13,7 @@ CORE = {
     "numpy": "numpy",
     "scipy": "scipy",
     "opencv-python": "cv2",
-    "OpenEXR": "OpenEXR",
+    "OpenImageIO": "OpenImageIO",
     "fileseq": "fileseq",
     "plyfile": "plyfile",
     "threadpoolctl": "threadpoolctl",
@@ -29,8 +29,8 @@ EXTRAS = {
     "tflite": (("ai-edge-litert",), "depth networks in .tflite files"),
     "usd": (("usd-core",), "sfm export --format usd"),
     "alembic": (("alembic3d",), "sfm export --format abc"),
-    "otio": (("OpenTimelineIO",), "sfm export --format otio"),
-    "film": (("av",), "sfm film: movies as H.264"),
+    "film": (("av",), "sfm film: movies as H.264; movies of 10 and more bits and time code read"),
+    "timeline": (("OpenTimelineIO", "otio-cmx3600-adapter"), "clips out of .otio and .edl; sfm export --format otio"),
     "view": (("open3d",), "sfm view: the 3D window and its screenshots"),
 }
 

@@ -1,8 +1,6 @@
 """Where frames come from: numbered image files, one movie file, or pictures in memory. Plate numbers are the keys.
 
-Image files carry their numbers (film's 1001), a movie's frames count from 1. They are told apart by their time stamps,
-not by counting decoded frames: a decoder that drops damaged frames does not shift the rest. It may also hand out a
-damaged picture without a word; nothing here can tell.
+Image files carry their numbers (film's 1001), a movie's frames count from 1 or from what is told.
 """
 
 import logging
@@ -11,20 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import fileseq
 import numpy as np
 
-from sfm.errors import InputError
-from sfm.images import IMAGE_SUFFIXES, read_rgb
-
-MOVIE_SUFFIXES = (
-    *(".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mxf", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv"),
-    *(".3gp", ".ts", ".mts", ".m2ts", ".dv", ".gif", ".y4m"),
-)
-DEFAULT_FPS = 24.0
-# a decoder stuck in a damaged stretch recovers at the next key frame; past the end each attempt costs 0.1 ms
-GRAB_ATTEMPTS = 1000
+from sfm.errors import InputError, UsageError
+from sfm.images import IMAGE_SUFFIXES, Header, read_header, read_plate
+from sfm.movies import DEFAULT_FPS, MOVIE_SUFFIXES, open_movie
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +23,15 @@ class Footage(Protocol):
     """Frames by plate number.
 
     name: stem of the clip; label: what to call it in messages, a path or pattern that opens it again; numbers: plate
-    numbers of the frames there are, rising; expected: the same with the gaps; fps.
+    numbers of the frames there are, rising; expected: the same with the gaps; first_frame: of a movie the number of its
+    first frame, else 1; fps.
     """
 
     name: str
     label: str
     numbers: list[int]
     expected: list[int]
+    first_frame: int
     fps: float
 
     def frame_name(self, number: int) -> str:
@@ -50,15 +42,19 @@ class Footage(Protocol):
         """The file the frame is in; None where it is in memory."""
         ...
 
+    def header_of(self, number: int) -> Header:
+        """What the frame's file says of it."""
+        ...
+
     def stream(self, numbers: Sequence[int]) -> Iterator[np.ndarray | None]:
-        """Decode the frames with these rising plate numbers in order; None where that is not possible."""
+        """Decode the plates with these rising numbers in order, as `read_plate` does; None where that cannot be."""
         ...
 
 
 class ImageSequence:
     """Numbered image files of a folder."""
 
-    fps = DEFAULT_FPS
+    first_frame = 1
 
     def __init__(self, folder: Path, base: str, suffix: str, files: dict[int, Path], asked: Sequence[int] = ()):
         self.name = base.rstrip("._- ") or folder.resolve().name
@@ -66,6 +62,7 @@ class ImageSequence:
         self.expected = list(asked) or list(range(self.numbers[0], self.numbers[-1] + 1))
         self.label = str(folder / f"{base}{fileseq.framesToFrameRange(self.expected)}#{suffix}")
         self._files = files
+        self.fps = self.header_of(self.numbers[0]).fps or DEFAULT_FPS
 
     def frame_name(self, number: int) -> str:
         """The file's own name."""
@@ -75,104 +72,19 @@ class ImageSequence:
         """The frame's own."""
         return self._files[number]
 
+    def header_of(self, number: int) -> Header:
+        """What the file says."""
+        return read_header(self._files[number])
+
     def stream(self, numbers: Sequence[int]) -> Iterator[np.ndarray | None]:
         """Read file after file."""
-        return (read_rgb(self._files[number]) for number in numbers)
-
-
-class Movie:
-    """A movie file, decoded by OpenCV's FFmpeg to 8 bits and turned upright as its metadata says."""
-
-    def __init__(self, path: Path):
-        self.name, self.label = path.stem, str(path)
-        capture = self._capture()
-        if not capture.isOpened():
-            raise InputError(f"{path}: not a movie OpenCV can read (damaged, cut short, or an unknown codec)")
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps < 1000 else DEFAULT_FPS
-        if self.fps != fps:
-            logger.warning(f"{path}: no frame rate in the file; assuming {DEFAULT_FPS:g} fps")
-        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
-        self._times, self._timed = self._time_stamps(announced)
-        if not len(self._times):
-            raise InputError(f"{path}: no frame of this movie can be decoded")
-        numbers = 1 + self._places(announced)
-        self.numbers = numbers.tolist()
-        self.expected = list(range(1, self.numbers[-1] + 1))
-
-    def frame_name(self, number: int) -> str:
-        """`<clip stem>.<4 digits>.png`."""
-        return f"{self.name}.{number:04d}.png"
-
-    def file(self, number: int) -> Path:
-        """The movie."""
-        return Path(self.label)
-
-    def stream(self, numbers: Sequence[int]) -> Iterator[np.ndarray | None]:
-        """Decode from the key frame before the first number on; frames between the numbers are passed over."""
-        places = np.searchsorted(self.numbers, numbers)
-        capture, place = self._start(int(places[0]))
-        more = True
-        for wanted in places:
-            while place < wanted and more:
-                more = _grab(capture)
-                place = self._place(capture, place) if more else place
-            decoded, picture = capture.retrieve() if place == wanted else (False, None)
-            yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if decoded and picture is not None else None
-
-    def _capture(self) -> cv2.VideoCapture:
-        return cv2.VideoCapture(self.label, cv2.CAP_FFMPEG)
-
-    def _time_stamps(self, announced: int) -> tuple[np.ndarray, bool]:
-        """Time of every frame in ms, rising, and whether these are real; else they only count the frames.
-
-        The packets carry the times and need no decoding. Where there are not as many of them as the header announces
-        (trimmed, cut short, damaged, or a header that guesses) only decoding tells which frames there are.
-        """
-        for packets in (True, False):
-            capture, times = self._capture(), []
-            if packets:
-                capture.set(cv2.CAP_PROP_FORMAT, -1)
-            while _grab(capture):
-                times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
-            timed = len(np.unique(times)) == len(times)
-            if packets and timed and len(times) == announced:
-                break
-        return (np.sort(times), True) if timed else (np.arange(len(times), dtype=float), False)
-
-    def _places(self, announced: int) -> np.ndarray:
-        """Index of every frame in the movie as it was written: frames lost from a constant rate leave gaps."""
-        count = len(self._times)
-        if count >= announced:
-            return np.arange(count)
-        logger.warning(
-            f"{self.label}: the header announces {announced} frames, {count} can be decoded (trimmed, cut short or "
-            "damaged); if the frame numbers matter, convert it to an image sequence"
-        )
-        steps = (self._times - self._times[0]) * self.fps / 1000
-        places = np.rint(steps).astype(int)
-        constant_rate = self._timed and np.abs(steps - places).max() < 0.25 and np.all(np.diff(places) > 0)
-        return places if constant_rate and places[-1] < announced else np.arange(count)
-
-    def _start(self, place: int) -> tuple[cv2.VideoCapture, int]:
-        """A capture with a frame grabbed at or before place, and where that is; -1 with none grabbed yet."""
-        capture = self._capture()
-        if self._timed and place > 0 and capture.set(cv2.CAP_PROP_POS_FRAMES, place) and capture.grab():
-            reached = self._place(capture, -1)
-            if reached <= place:  # seeking is approximate in some formats and may overshoot
-                return capture, reached
-        return self._capture(), -1
-
-    def _place(self, capture: cv2.VideoCapture, before: int) -> int:
-        """Which frame is grabbed, given the one before it."""
-        if not self._timed:
-            return before + 1
-        return int(np.abs(self._times - capture.get(cv2.CAP_PROP_POS_MSEC)).argmin())
+        return (read_plate(self._files[number]) for number in numbers)
 
 
 class Pictures:
     """Pictures in memory, numbered from 1."""
+
+    first_frame = 1
 
     def __init__(self, name: str, fps: float, frames: Sequence[np.ndarray | None]):
         self.name, self.label, self.fps = name, name, fps
@@ -185,6 +97,10 @@ class Pictures:
 
     def file(self, number: int) -> None:
         """None of them is in one."""
+
+    def header_of(self, number: int) -> Header:
+        """Nothing."""
+        return Header()
 
     def stream(self, numbers: Sequence[int]) -> Iterator[np.ndarray | None]:
         """Hand them out."""
@@ -205,13 +121,25 @@ def frame_ranges(numbers: Sequence[int] | np.ndarray, of: Sequence[int] | np.nda
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs if len(run))
 
 
-def open_footage(path: Path) -> Footage:
-    """Find out what is at path: a movie, a folder of images, a pattern. Raises `InputError` when none of them."""
+def open_footage(path: Path, first_frame: int | str | None = None) -> Footage:
+    """Find out what is at path: a movie, a folder of images, a pattern. Raises `InputError` when none of them.
+
+    first_frame: as for `open_movie`; `UsageError` where images carry their numbers.
+    """
+    if path.is_file() and path.suffix.lower() in MOVIE_SUFFIXES:
+        return open_movie(path, first_frame)
+    sequence = _sequence(path)
+    if first_frame is not None:
+        raise UsageError(
+            f"--first-frame {first_frame}: for movies; these plates carry their numbers, from {sequence.numbers[0]} on"
+        )
+    return sequence
+
+
+def _sequence(path: Path) -> ImageSequence:
     suffix = path.suffix.lower()
     if path.is_dir():
         return _sequence_in_folder(path)
-    if path.is_file() and suffix in MOVIE_SUFFIXES:
-        return Movie(path)
     if path.is_file() and suffix in IMAGE_SUFFIXES:
         hint = re.sub(r"\d+$", lambda digits: "#" * len(digits[0]), path.stem) + path.suffix
         raise InputError(f"{path}: one frame; a shot needs at least 2: give its folder or a pattern such as {hint}")
@@ -274,8 +202,3 @@ def _sequences(folder: Path) -> dict[tuple[str, str], dict[int, Path]]:
         if twin is not file:
             raise InputError(f"{folder}: frame {number} is there twice, {twin.name} and {file.name}; remove one")
     return found
-
-
-def _grab(capture: cv2.VideoCapture) -> bool:
-    """Go to the next frame that decodes; False at the end."""
-    return any(capture.grab() for _ in range(GRAB_ATTEMPTS))

@@ -10,13 +10,16 @@ import cv2
 import numpy as np
 
 from sfm.errors import InputError
-from sfm.images import read_raw
+from sfm.images import read_alpha, read_raw
 from sfm.video import Video
 
 logger = logging.getLogger(__name__)
 
 Mask = Callable[[int], np.ndarray | None]  # frame index -> (height, width), zero where nothing may be tracked
 Polarity = Literal["black", "white"]
+ALPHA, AUTO = "alpha", "auto"
+MASK_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+WINDOW_EDGE = 1 / 100  # of the width: as far as a tracked patch reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +30,62 @@ class MaskOptions:
     dilate_px: int = 0  # by how much the untracked area grows, for mattes drawn tightly
 
 
-def load_masks(folder: str | Path, video: Video, options: MaskOptions = MaskOptions()) -> Mask:
-    """Masks of a folder, one image a frame, named like the frame (`shot.1001.png` or `shot.1001.jpg.png`).
+def load_masks(where: str | Path | None, video: Video, options: MaskOptions = MaskOptions()) -> Mask:
+    """Where nothing may be tracked: what is drawn, and what is outside a plate's data window.
 
-    Where all of a mask has one colour and its alpha differs, the alpha is the mask and opaque is white. A frame without
-    a mask is tracked everywhere. Raises `InputError` when the folder holds no mask of this shot or the options are none
-    there are; a mask of another size raises when it is read.
+    where: a folder with one image a frame, named like the frame (`shot.1001.png` or `shot.1001.jpg.png`); "alpha": the
+    plates' own; "auto": a folder beside the clip that is called after it (`sh010_mask`), else the alpha; None: nothing
+    is drawn. Where all of a mask has one colour and its alpha differs, the alpha is the mask and opaque is white. A
+    frame without a mask is tracked everywhere. Raises `InputError` when there is no mask of this shot or the options
+    are none there are; a mask of another size raises when it is read.
     """
     if options.untracked not in get_args(Polarity):
         raise InputError(f"mask polarity {options.untracked!r}: expected black or white, the colour not tracked")
     if options.dilate_px < 0:
         raise InputError(f"mask dilation of {options.dilate_px} px: expected 0 or more")
-    folder, shot = Path(folder), video.shot
+    drawn = _nothing if where is None else _drawn(where, video, options)
+
+    def read(index: int) -> np.ndarray | None:
+        mask, window = drawn(index), video.header(index).window
+        return mask if window is None else _inside(window, mask, video)
+
+    return read
+
+
+def _drawn(where: str | Path, video: Video, options: MaskOptions) -> Mask:
+    if where not in (ALPHA, AUTO):
+        return _of_folder(Path(where), video, options)
+    there = [] if where == ALPHA else [folder for folder in _beside(video) if folder.is_dir()]
+    if there:
+        logger.info("masks: those beside the clip, %s", there[0])
+        return _of_folder(there[0], video, options)
+    file = video.file(0)
+    if file is None or video.shot.is_movie or read_alpha(file) is None:
+        looked = "" if where == ALPHA else f", nor a folder {' or '.join(str(f) for f in _beside(video)[:2])}"
+        raise InputError(f"--masks {where}: {video.shot.frame_names[0]} has no alpha{looked}; give a folder of masks")
+    logger.info("masks: the plates' alpha; %s", "transparent is not tracked" if options.untracked == "black" else
+                "opaque is not tracked")  # fmt: skip
+
+    def read(index: int) -> np.ndarray | None:
+        alpha = read_alpha(video.file(index) or Path())
+        return None if alpha is None else _grown(alpha > 0, options)
+
+    return read
+
+
+def _beside(video: Video) -> list[Path]:
+    """Folders where masks of a clip are looked for."""
+    source, shot = Path(video.shot.source), video.shot
+    clip = source.with_suffix("") if shot.is_movie else source.parent
+    names = dict.fromkeys((clip.name, shot.name))
+    return [clip.parent / f"{name}_{ending}" for name in names if name for ending in ("mask", "masks")]
+
+
+def _of_folder(folder: Path, video: Video, options: MaskOptions) -> Mask:
+    shot = video.shot
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of masks")
-    by_stem = {
-        p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-    }
+    by_stem = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in MASK_SUFFIXES}
     paths = [by_stem.get(Path(name).stem) or by_stem.get(name) for name in shot.frame_names]
     if not any(paths):
         raise InputError(
@@ -59,13 +101,34 @@ def load_masks(folder: str | Path, video: Video, options: MaskOptions = MaskOpti
         if image is None or image.shape[:2] != (shot.height, shot.width):
             got = "unreadable" if image is None else f"{image.shape[1]}x{image.shape[0]}"
             raise InputError(f"{path}: mask is {got}, the plate is {shot.width}x{shot.height}")
-        untracked = (_is_white(image) == (options.untracked == "white")).astype(np.uint8)
-        if options.dilate_px:
-            kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * options.dilate_px + 1,) * 2)
-            untracked = cv2.dilate(untracked, kernel)
-        return 1 - untracked
+        return _grown(_is_white(image), options)
 
     return read
+
+
+def _nothing(index: int) -> None:
+    """No mask."""
+
+
+def _grown(white: np.ndarray, options: MaskOptions) -> np.ndarray:
+    """Zero where nothing may be tracked, which grows."""
+    untracked = (white == (options.untracked == "white")).astype(np.uint8)
+    if options.dilate_px:
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * options.dilate_px + 1,) * 2)
+        untracked = cv2.dilate(untracked, kernel)
+    return 1 - untracked
+
+
+def _inside(window: tuple[int, int, int, int], mask: np.ndarray | None, video: Video) -> np.ndarray:
+    """The mask, zero outside the data window too, and along its edge, which stands still while the picture moves."""
+    width, height = video.shot.width, video.shot.height
+    edge = int(np.ceil(width * WINDOW_EDGE))
+    x0, y0, x1, y1 = window
+    columns, rows = np.arange(width), np.arange(height)
+    across = (columns >= (x0 and x0 + edge)) & (columns < (x1 if x1 == width else x1 - edge))
+    down = (rows >= (y0 and y0 + edge)) & (rows < (y1 if y1 == height else y1 - edge))
+    inside = (down[:, None] & across).astype(np.uint8)
+    return inside if mask is None else np.where(inside > 0, mask, 0).astype(np.uint8)
 
 
 def _is_white(image: np.ndarray) -> np.ndarray:

@@ -101,12 +101,12 @@ def reconstruct(
     observations. Nothing is cached: `sfm.depth.cache.cached(model, video)` does that.
     camera: the intrinsics if known (fixed but for what `options` refines); else the field of view the depth network
     saw, or `options.start_fov_deg`, is refined.
-    masks: a folder of images, black where nothing may be tracked unless `options.masks` says otherwise. tracks: your
-    own, on the clip's frames, instead of the tracker's; hand_tracks: more, beside them, that are believed
-    (`Tracks.sigma_px`). survey: what was measured on set, asked for when it is known which tracks there are; the result
-    is in its world, as far as it says. start_camera: a track of this clip to refine, on its frames (`read_track`):
-    mapping starts from its cameras, its lens is the one given unless `camera` is, and the result is put back into its
-    world if there is no survey. Raises an `SfmError` that says what to do.
+    masks: a folder of images, "alpha" or "auto" (`sfm.masks.load_masks`), black where nothing may be tracked unless
+    `options.masks` says otherwise. tracks: your own, on the clip's frames, instead of the tracker's; hand_tracks: more,
+    beside them, that are believed (`Tracks.sigma_px`). survey: what was measured on set, asked for when it is known
+    which tracks there are; the result is in its world, as far as it says. start_camera: a track of this clip to refine,
+    on its frames (`read_track`): mapping starts from its cameras, its lens is the one given unless `camera` is, and the
+    result is put back into its world if there is no survey. Raises an `SfmError` that says what to do.
     """
     tell = progress or (lambda stage, part, text: None)
     if camera is None and start_camera is not None:
@@ -123,7 +123,7 @@ def reconstruct(
     if model is not None:
         model.maps(footage)  # a folder without maps of this shot is found out now, not after minutes of tracking
     if tracks is None:
-        mask = load_masks(masks, footage, options.masks) if masks is not None else None
+        mask = load_masks(masks, footage, options.masks)
         tracks = track_points(footage, options.tracking, mask, _tracking_progress(tell, len(footage)))
     else:
         if tracks.num_frames != len(footage):

@@ -27,8 +27,8 @@ from sfm import __version__
 from sfm.errors import InputError, UsageError
 from sfm.export import ALWAYS, PLACES, FilmOptions, export, read_colmap
 from sfm.files import replacing
-from sfm.footage import DEFAULT_FPS
 from sfm.geometry.camera import Camera
+from sfm.movies import DEFAULT_FPS
 from sfm.pipeline import SolveReport
 from sfm.scene import Reconstruction, Support
 from sfm.scene_frame import SCENE_FRAME, SceneFrame
@@ -405,7 +405,7 @@ def _per_frame(reconstruction: Reconstruction, report: SolveReport, shot: Shot) 
 
 def _versions() -> dict[str, str]:
     versions = {"sfm": __version__, "python": platform.python_version()}
-    for package in ("numpy", "scipy", "opencv-python", "opencv-python-headless", "torch"):
+    for package in ("numpy", "scipy", "opencv-python", "opencv-python-headless", "OpenImageIO", "av", "torch"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

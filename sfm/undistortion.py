@@ -16,12 +16,11 @@ from sfm.export.stmap import (
     redistort_map,
     undistort_map,
     undistorted,
-    write_exr,
     write_stmap,
 )
 from sfm.files import replacing
 from sfm.footage import frame_ranges
-from sfm.images import read_exr, read_raw
+from sfm.images import read_exr, write_exr
 from sfm.scene import Reconstruction
 from sfm.video import Video
 
@@ -35,8 +34,8 @@ def write_undistorted(
     """Write the maps, the undistorted plates and the solve on these in the named formats below `folder`.
 
     `undistort.exr`, `redistort.exr` (a zoom whose lens distorts: one of each a frame); `plates/NAME.NUMBER.exr` in half
-    float of EXR and float TIFF plates, linear as they are, else `.png` of 8 or 16 bits. A film back that is told grows
-    with the plate. Returns where everything went; frames that cannot be read have no plate.
+    float of EXR and float TIFF plates, linear as they are, else `.png` of 8 or 16 bits, log as it is. A film back that
+    is told grows with the plate. Returns where everything went; frames that cannot be read have no plate.
     """
     folder, camera, shot = Path(folder), reconstruction.camera, video.shot
     formats = [name for name in named(formats) if name != "stmap"]  # of these plates: nothing to undistort
@@ -45,13 +44,13 @@ def write_undistorted(
     there, larger = undistorted(reconstruction, shot)
     endings = dict(map_endings(camera, shot))
     names, st = [], np.zeros(0)
-    for frame, rgb in video:
+    for frame, plate in video.plates():
         if frame in endings:
             lens, ideal = camera.at(frame), there.camera.at(frame)
             st = undistort_map(lens, ideal)
             write_stmap(st, folder / f"{UNDISTORT}{endings[frame]}")
             write_stmap(redistort_map(lens, ideal), folder / f"{REDISTORT}{endings[frame]}")
-        names.append(_write_plate(video, frame, rgb, st, folder / PLATES))
+        names.append(_write_plate(video, frame, plate, st, folder / PLATES))
         if progress is not None:
             progress((frame + 1) / len(video))
     first = folder / PLATES / names[0]
@@ -62,10 +61,10 @@ def write_undistorted(
     return {"plates": first.parent} | export(there, larger, folder, formats, wider)
 
 
-def _write_plate(video: Video, frame: int, rgb: np.ndarray | None, st: np.ndarray, folder: Path) -> str:
+def _write_plate(video: Video, frame: int, plate: np.ndarray | None, st: np.ndarray, folder: Path) -> str:
     """One plate through a map; its name. Where the plate cannot be read nothing is written."""
-    shot, file = video.shot, None if video.shot.is_movie else video.file(frame)
-    planes = _float_planes(file)
+    shot = video.shot
+    planes = _float_planes(plate, None if shot.is_movie else video.file(frame))
     path = folder / f"{shot.name}.{int(shot.frame_numbers[frame]):04d}{'.exr' if planes else '.png'}"
     x = (st[..., 0] * shot.width - 0.5).astype(np.float32)
     y = ((1 - st[..., 1]) * shot.height - 0.5).astype(np.float32)
@@ -78,22 +77,16 @@ def _write_plate(video: Video, frame: int, rgb: np.ndarray | None, st: np.ndarra
             write_exr(
                 temporary, {name: seen(plane.astype(np.float32)).astype(np.float16) for name, plane in planes.items()}
             )
-    elif rgb is not None:
-        deep = (
-            None if file is None else read_raw(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        )  # turned as it was solved
-        picture = deep if deep is not None and deep.dtype == np.uint16 else np.ascontiguousarray(rgb[..., ::-1])
+    elif plate is not None:
         with replacing(path) as temporary:
-            temporary.write_bytes(cv2.imencode(".png", seen(picture))[1].tobytes())
+            temporary.write_bytes(cv2.imencode(".png", seen(np.ascontiguousarray(plate[..., ::-1])))[1].tobytes())
     return path.name
 
 
-def _float_planes(file: Path | None) -> dict[str, np.ndarray]:
-    """Channels of an EXR or a float TIFF; none of other files."""
+def _float_planes(plate: np.ndarray | None, file: Path | None) -> dict[str, np.ndarray]:
+    """All channels of an EXR, or the colours of another plate of floats; none of other plates."""
     if file is not None and file.suffix.lower() == ".exr":
         return read_exr(file) or {}
-    picture = read_raw(file) if file is not None and file.suffix.lower() in (".tif", ".tiff") else None
-    if picture is None or picture.dtype.kind != "f":
+    if plate is None or plate.dtype.kind != "f":
         return {}
-    channels = picture if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
-    return {name: np.ascontiguousarray(channels[..., k]) for k, name in enumerate("BGR")}
+    return {name: np.ascontiguousarray(plate[..., k]) for k, name in enumerate("RGB")}

@@ -16,9 +16,13 @@ ORDER = [
     "threads",
     "geometry",
     "scene",
+    "timecode",
     "images",
+    "tone",
+    "movies",
     "footage",
     "video",
+    "timeline",
     "track_files",
     "hand_tracks",
     "patches",
@@ -69,8 +73,8 @@ ORDER = [
     "console",
     "cli",
 ]
-HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2", "av"}
-HEAVY |= {"opentimelineio"}
+HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2"}
+HEAVY |= {"av", "opentimelineio"}
 MAY_PRINT = {"cli", "console.py", "doctor.py"}
 NO_MODULE = {"utils", "util", "common", "core", "base", "types", "helpers", "misc"}
 

@@ -400,6 +400,11 @@ def test_distortion_of_the_lens(text, coefficients):
         (["--mask-dilate", "3"], "give these with --masks"),
         (["--masks", "m", "--mask-dilate", "-1"], "mask-dilate"),
         (["--masks", "m", "--mask-polarity", "grey"], "mask-polarity"),
+        (["--masks", "alpha"], "say with --mask-polarity what is not tracked"),
+        (["--masks", "auto"], "say with --mask-polarity what is not tracked"),
+        (["--clip", "sh010"], "--clip and --handles: for a timeline"),
+        (["--first-frame", "x"], "--first-frame x: expected a plate number"),
+        (["--handles", "-1"], "handles"),
         (["--focal-px", "-800"], "expected a positive number"),
         (["--focal-px", "nan"], "expected a positive number"),
         (["--focal-px", "wide"], "focal-px"),
@@ -694,7 +699,7 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     )  # fmt: skip
     options, shot = given["options"], given["video"].shot
     assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
-    assert (given["depth"], given["masks"]) == (MapFolder(str(tmp_path), "disparity"), Path("mattes"))
+    assert (given["depth"], given["masks"]) == (MapFolder(str(tmp_path), "disparity"), "mattes")
     assert options.prior_weight.weight == 0 and options.refine_focal and options.refine_principal_point
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]
@@ -709,6 +714,74 @@ def test_how_masks_are_read_and_an_anamorphic_plate_reach_the_solver(called):
     given = called("--focal-px", "600", "--pixel-aspect", "2", "--distortion", "-.1,0")
     assert given["camera"].focal_length.tolist() == [300, 600]
     assert given["camera"].distortion.tolist() == [-0.1, 0, 0, 0]
+
+
+def film(folder: Path, pictures, **said) -> Path:
+    """The plates as film has them: half-float linear EXRs, by a writer of its own; said: their header."""
+    import OpenEXR
+
+    folder.mkdir()
+    for number, rgb in zip(NUMBERS, pictures, strict=True):
+        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **said}
+        with OpenEXR.File(header, {"RGB": ((rgb / 255.0) ** 2.2).astype(np.float16)}) as file:
+            file.write(str(folder / f"plate.{number}.exr"))
+    return folder
+
+
+def test_what_the_plate_says_of_its_pixels_unless_it_is_told(called, pictures, tmp_path):
+    plates = film(tmp_path / "squeezed", pictures, pixelAspectRatio=2.0)
+    given = called("--focal-px", "600", *ALONE, clip=plates)
+    assert given["camera"].focal_length.tolist() == [300, 600] and given["video"].shot.pixel_aspect == 2
+    assert called(*ALONE, clip=plates)["options"].pixel_aspect == 2
+    told = called("--focal-px", "600", "--pixel-aspect", "1", *ALONE, clip=plates)
+    assert told["camera"].focal_length.tolist() == [600, 600] and told["options"].pixel_aspect == 1
+    assert called("--camera", "600,600,160,90", *ALONE, clip=plates)["options"].pixel_aspect == 1
+
+
+def test_a_film_plate_from_end_to_end(sfm, pictures, tmp_path):
+    """What was taken of the plates is in the log and in the result, which shows them again as they were solved."""
+    import OpenEXR
+
+    code = OpenEXR.TimeCode(10, 20, 30, 4, *[0] * 14)
+    plates = film(tmp_path / "film", pictures, pixelAspectRatio=2.0, timeCode=code)
+    out = tmp_path / "out"
+    args = ("--camera", f"{FOCAL},{FOCAL},160,90", *FEW, *ALONE)
+    code, _, told = sfm("reconstruct", plates, "-o", out, *args)
+    assert code == 0, told
+    assert "the plate says a pixel aspect of 2; 1 was given, and is taken" in told
+    solve = json.loads((out / "solve.json").read_text())
+    shot, log = solve["shot"], (out / "sfm.log").read_text()
+    assert (shot["timecode"], shot["pixel_aspect"], shot["tone"]["colorspace"]) == ("10:20:30:04", 2.0, "linear")
+    assert "plate: linear (so is every EXR): tracked through one curve for the shot, median" in log
+    assert solve["camera"]["pixel_aspect"] == 1 and solve["options"]["colorspace"] is None
+    code, *_ = sfm("reconstruct", plates, "-o", tmp_path / "raw", *args, "--colorspace", "raw")
+    assert code == 0 and "raw (asked for): tracked as it is" in (tmp_path / "raw" / "sfm.log").read_text()
+    outcome = sfm("reconstruct", plates, "-o", tmp_path / "x", *args, "--colorspace", "logc5")
+    refused(outcome, 2, "--colorspace logc5: nobody knows it; near it: ", tmp_path / "x")
+    outcome = sfm("reconstruct", plates, "-o", tmp_path / "x", *args, "--ocio", tmp_path / "no.ocio")
+    refused(outcome, 3, "no.ocio: no OCIO configuration that can be read", tmp_path / "x")
+
+
+def test_first_frame_of_a_movie_is_that_of_every_output(sfm, tmp_path):
+    out = tmp_path / "out"
+    code, _, told = sfm(
+        "reconstruct", SAMPLE / "sample.mp4", "-o", out, "--first-frame", "1001", "--frames", "1005-1045", "--step",
+        "4", "--focal-px", "622.65", "--depth", SAMPLE / "depth", "--export", "nk,blender,chan,csv", *FEW,
+    )  # fmt: skip
+    assert code == 0, told
+    assert "maps count from 1, the movie from 1001" in told
+    solve = json.loads((out / "solve.json").read_text())
+    assert solve["shot"]["frame_numbers"] == list(range(1005, 1046, 4)) and solve["shot"]["first_frame"] == 1001
+    assert solve["depth_prior"]["given"]
+    assert (out / "overlay_depth_1005.png").is_file()
+    assert (out / "camera.chan").read_text().splitlines()[-1].split()[0] == "1045"
+    nodes = (out / "shot.nk").read_text()
+    assert all(
+        re.search(words, nodes)
+        for words in (r"\n first 5\n last 45\n", r'frame_mode "start at"\n frame 1005\n', r"first_frame 1005\n")
+    )
+    assert '"movie_start": 1001' in (out / "blender_shot.py").read_text()
+    assert read_colmap(out / "sparse" / "0")[1][0] == "sample.1005.png"
 
 
 def test_an_unknown_lens_starts_from_what_the_first_frame_says(called, pictures, tmp_path):

@@ -171,3 +171,21 @@ def test_exr_plates_stay_linear_and_a_zoom_has_a_map_a_frame(rng, tmp_path):
     assert plate["R"].max() == pytest.approx(4, rel=0.3) and np.median(plate["G"]) == 2
     first, last = (read_exr(tmp_path / "flat" / f"undistort.{n}.exr") for n in shot.frame_numbers[[0, -1]])
     assert first is not None and last is not None and np.abs(first["R"] - last["R"]).max() > 1e-3
+
+
+def test_a_log_plate_stays_log_in_sixteen_bits(rng, tmp_path):
+    """Not the picture that was tracked: the plate's own numbers, and more of them than eight bits hold."""
+    from test_plates import write
+
+    scene, shot = perturbed(rng, "OPENCV", lost=())
+    (tmp_path / "log").mkdir()
+    ramp = np.broadcast_to(np.linspace(0.3, 0.35, shot.width, dtype=np.float32)[:, None], (shot.height, shot.width, 3))
+    for number in shot.frame_numbers:
+        write(tmp_path / "log" / f"sh.{number}.dpx", np.ascontiguousarray(ramp), "uint16", dpx_Transfer="Logarithmic")
+    video = open_video(tmp_path / "log")
+    assert video.tone.colorspace == "cineon"
+    written = write_undistorted(tmp_path / "flat", scene, video, ["nerfstudio"])
+    plate = cv2.imread(str(written["plates"] / f"sh.{shot.frame_numbers[3]}.png"), cv2.IMREAD_UNCHANGED)
+    middle = plate[plate.shape[0] // 2]
+    inside = middle[middle.max(axis=1) > 0.29 * 65535][4:-4]  # cubic interpolation overshoots at the edge
+    assert plate.dtype == np.uint16 and inside.max() <= 0.351 * 65535 and len(np.unique(inside)) > 40

@@ -17,7 +17,12 @@ from sfm.cli.words import (
     RUN,
     SURVEY,
     TRACKS,
+    ClipName,
+    Colorspace,
     DepthKind,
+    FirstFrame,
+    Handles,
+    Ocio,
     Up,
     app,
     calm_opencv,
@@ -66,7 +71,9 @@ DOWNLOAD_HELP = (
 
 @app.command()
 def reconstruct(
-    clip: Annotated[str, typer.Argument(metavar="INPUT", help="A movie, a folder of frames, or shot.####.exr")],
+    clip: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A movie, a folder of frames, shot.####.exr, or a timeline")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the result.")],
     camera: Annotated[str | None, option(LENS, "In px of the full-size plate.", metavar="FX,FY,CX,CY")] = None,
     focal_px: Annotated[float | None, option(LENS, "Focal length in px, centred.", metavar="PX")] = None,
@@ -81,8 +88,9 @@ def reconstruct(
         str | None, option(LENS, "OpenCV's, of a lens that is given.", metavar="K1,K2[,P1,P2[,K3[,K4,K5,K6]]]")
     ] = None,
     pixel_aspect: Annotated[
-        float, option(LENS, "Width over height of a pixel; 2 for 2x anamorphic, not desqueezed.", metavar="A")
-    ] = 1.0,
+        float | None,
+        option(LENS, "Width over height of a pixel; 2 for 2x anamorphic. Default: as the plate says.", metavar="A"),
+    ] = None,
     refine_focal: Annotated[
         bool, option(LENS, "Refine what is given; nothing given is always refined.", "--refine-focal")
     ] = False,
@@ -102,11 +110,21 @@ def reconstruct(
     ] = None,
     frames: Annotated[str | None, option(FRAMES, "Plate numbers to solve.", metavar="1001-1072")] = None,
     step: Annotated[int, option(FRAMES, "Solve every N-th frame.", min=1, metavar="N")] = 1,
-    fps: Annotated[
-        float | None, option(FRAMES, "Default: the movie's own, 24 for images.", min=0.01, metavar="FPS")
+    fps: Annotated[float | None, option(FRAMES, "Default: the file's own, else 24.", min=0.01, metavar="FPS")] = None,
+    first_frame: FirstFrame = None,
+    clip_name: ClipName = None,
+    handles: Handles = 0,
+    colorspace: Colorspace = None,
+    ocio: Ocio = None,
+    masks: Annotated[
+        str | None,
+        option(
+            TRACKS, "An image per frame; the plate's alpha; a folder CLIP_mask, else alpha.", metavar="DIR|alpha|auto"
+        ),
     ] = None,
-    masks: Annotated[Path | None, option(TRACKS, "An image per frame; black is not tracked.", metavar="DIR")] = None,
-    mask_polarity: Annotated[MaskPolarity, option(TRACKS, "What is not tracked.")] = MaskPolarity.black,
+    mask_polarity: Annotated[
+        MaskPolarity | None, option(TRACKS, "What is not tracked. Default, of DIR: black; transparent is black.")
+    ] = None,
     mask_dilate: Annotated[int, option(TRACKS, "Grow what is not tracked.", min=0, metavar="PX")] = 0,
     max_bridge: Annotated[
         int, option(FRAMES, "Interpolate cameras across so many frames without any; 0: none.", min=0, metavar="N")
@@ -147,8 +165,12 @@ def reconstruct(
     check_loudness(quiet, verbose, debug)
     if tracks is not None and (masks is not None or max_tracks is not None):
         raise UsageError("--tracks: takes the tracker's place, which --masks and --max-tracks are for")
-    if masks is None and (mask_dilate or mask_polarity is not MaskPolarity.black):
+    if masks is None and (mask_dilate or mask_polarity is not None):
         raise UsageError("--mask-polarity and --mask-dilate: say how to read masks; give these with --masks")
+    if masks in ("alpha", "auto") and mask_polarity is None:
+        raise UsageError(
+            f"--masks {masks}: mattes are drawn either way; say with --mask-polarity what is not tracked: black, white"
+        )
     if depth.lower() == "none" and (depth_weight or depth_kind or flip_check):
         raise UsageError("--depth none: --depth-weight, --depth-kind and --flip-check are for a depth prior")
     asked = {name: value for name, value in locals().items() if name not in ("quiet", "verbose", "debug", "force")}
@@ -157,17 +179,15 @@ def reconstruct(
     from sfm import export as exporters
     from sfm.masks import MaskOptions
     from sfm.survey_files import read_survey
-    from sfm.video import VideoOptions, open_video
 
     words = arguments.LensWords(camera, focal_px, focal_mm, sensor_mm, sensor, distortion, pixel_aspect)
     arguments.check_lens(words, refine_focal, refine_principal_point)
-    mask_options = MaskOptions(mask_polarity.value, mask_dilate)
+    mask_options = MaskOptions(mask_polarity.value if mask_polarity else "black", mask_dilate)
     options = arguments.options(
         depth_weight,
         refine_focal,
         max_tracks,
         seed,
-        pixel_aspect=pixel_aspect,
         masks=mask_options,
         max_bridge=max_bridge,
         refine_principal_point=refine_principal_point,
@@ -178,7 +198,11 @@ def reconstruct(
     results.check_output(output, force)
     told, loudness = console.error_console(), console.loudness(quiet, verbose, debug)
     with console.logging_to(told, loudness) as log, console.stages(told, loudness) as progress:
-        video = open_video(clip, VideoOptions(frames, step, fps))
+        video = arguments.open_clip(
+            arguments.ClipWords(clip, frames, step, fps, first_frame, colorspace, ocio, clip_name, handles)
+        )
+        aspect = arguments.pixel_aspect(video.shot, words)
+        words, options = replace(words, pixel_aspect=aspect), replace(options, pixel_aspect=aspect)
         lens = arguments.lens(video.shot, words)
         begun = arguments.started_from(start_camera, video.shot) if start_camera is not None else None
         lens = begun.scene.camera if lens is None and begun is not None else lens
@@ -228,6 +252,11 @@ def write_depth(
     flip_check: Annotated[bool, option(DEPTH, FLIP_HELP, "--flip-check")] = False,
     frames: Annotated[str | None, option(FRAMES, "Plate numbers.", metavar="1001-1072")] = None,
     step: Annotated[int, option(FRAMES, "Every N-th frame.", min=1, metavar="N")] = 1,
+    first_frame: FirstFrame = None,
+    clip_name: ClipName = None,
+    handles: Handles = 0,
+    colorspace: Colorspace = None,
+    ocio: Ocio = None,
     force: Annotated[bool, option(RUN, "Throw away the maps that are there, of any model.", "--force")] = False,
     no_preview: Annotated[bool, option(RUN, "No pictures and no movie of the maps.", "--no-preview")] = False,
     quiet: Annotated[bool, option(RUN, "Say nothing but errors.", "--quiet")] = False,
@@ -246,10 +275,11 @@ def write_depth(
             written = [arguments.download(name, output)]
         else:
             from sfm.depth.writing import write_maps
-            from sfm.video import VideoOptions, open_video
             from sfm.view.depth_preview import write_previews
 
-            video = open_video(clip, VideoOptions(frames, step))
+            video = arguments.open_clip(
+                arguments.ClipWords(clip, frames, step, None, first_frame, colorspace, ocio, clip_name, handles)
+            )
             source = arguments.depth_model(model, kind.value if kind else None, None, flip_check)
             if source is None or output is None:
                 raise UsageError("--model none: nothing to compute maps with")

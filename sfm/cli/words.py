@@ -51,11 +51,23 @@ KIND_HELP = "What the maps hold, where they do not say; disparity is 1 / depth, 
 FLIP_HELP = "Ask a network for mirrored frames too, and leave out what it sees differently there."
 LENS, DEPTH, FRAMES = "Lens (fixed when given)", "Depth prior", "Frames"
 TRACKS, SURVEY, RUN = "Tracks", "Measured on set", "Run"
+PLATES = "Plates"
 
 
 def option(panel: str, help: str, *names: str, **settings: Any) -> Any:
     """An option under a heading of the help."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
+
+
+FirstFrame = Annotated[
+    str | None, option(FRAMES, "Plate number of a movie's first frame. Default: 1.", metavar="N|timecode")
+]
+Colorspace = Annotated[str | None, option(
+    PLATES, "linear ACEScg logc3 slog3 cineon rec709 sRGB raw, or OCIO's. Default: by the format.", metavar="NAME",
+)]  # fmt: skip
+Ocio = Annotated[str | None, option(PLATES, "Where NAME is found. Default: $OCIO, else ACES.", metavar="CONFIG")]
+ClipName = Annotated[str | None, option(FRAMES, "The clip of a timeline, .otio or .edl.", "--clip", metavar="NAME")]
+Handles = Annotated[int, option(FRAMES, "Frames more at either end of it.", min=0, metavar="N")]
 
 
 def check_loudness(quiet: bool, verbose: bool, debug: bool) -> None:

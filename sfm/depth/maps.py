@@ -31,7 +31,7 @@ class MapFolder:
     """Precomputed maps: `.npy .npz .exr .pfm .tif .png` (16 bit), one per frame, any resolution.
 
     A map belongs to the frame whose file it is called after (`shot.1001.npy` to `shot.1001.jpg`); where no name fits,
-    the last number in its name is the plate number. Movies count from 1; maps of a movie that start at 0 are shifted.
+    the last number in its name is the plate number. Maps of a movie may count from 0 or 1 whatever its first frame is.
     Zero, negative, NaN, infinite and Blender's 1e10 are unknown. What the maps hold is said by `told_kind`, else by the
     `depth.json` that `sfm depth` leaves with them, else they are depth in an unknown unit.
     """
@@ -168,10 +168,15 @@ def _match_format(files: list[Path], shot: Shot) -> list[Path | None]:
             twin = by_number.setdefault(int(digits), file)
             if twin is not file and int(digits) in shot.frame_numbers:
                 raise InputError(f"{file}: a second depth map for frame {int(digits)}, beside {twin.name}; remove one")
-    first = 0
-    if shot.is_movie and 0 in by_number:
-        logger.warning(f"{by_number[0].parent}: maps count from 0, the movie from 1: map 0 is taken for frame 1")
-        first = 1
+    first, begin = 0, shot.first_frame
+    if shot.is_movie and by_number and (0 in by_number or not any(int(n) in by_number for n in shot.frame_numbers)):
+        start = min(by_number)
+        first = begin - start if start in (0, 1) else 0
+        if first:
+            folder = by_number[start].parent
+            logger.warning(
+                f"{folder}: maps count from {start}, the movie from {begin}: map {start} is taken for frame {begin}"
+            )
     found = [by_number.get(int(number) - first) for number in shot.frame_numbers]
     if any(found) and shot.is_movie and len(files) != len(shot.frame_numbers):
         logger.warning(

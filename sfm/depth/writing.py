@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import OpenEXR
 
 from sfm.depth.maps import ABOUT, MapFolder, read_map
 from sfm.depth.model import DepthModel, field_of_view_deg, one_per_frame
 from sfm.errors import InputError, UsageError
 from sfm.files import replacing
+from sfm.images import exr_text, write_exr
 from sfm.video import Video
 
 MapFormat = Literal["npz", "exr"]
@@ -81,8 +81,7 @@ def about_map(file: Path) -> dict[str, Any] | None:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 text = str(arrays["about"])
         else:
-            with OpenEXR.File(str(file), header_only=True) as exr:
-                text = exr.header()["about"]
+            text = exr_text(file, "about")
         about = json.loads(text)
     except (
         OSError,
@@ -177,9 +176,7 @@ def _write(file: Path, depth_map: np.ndarray, label: dict[str, Any]) -> None:
             with temporary.open("wb") as stream:
                 np.savez_compressed(stream, depth=values, about=np.array(text))
         else:
-            header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, "about": text}
-            with OpenEXR.File(header, {"Z": values}) as exr:
-                exr.write(str(temporary))
+            write_exr(temporary, {"Z": values}, text)
 
 
 def _compact(depth_map: np.ndarray, affine: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import UsageError, require
-from sfm.export import alembic, timeline, usd
+from sfm.export import alembic, otio, usd
 from sfm.export.after_effects import write_jsx
 from sfm.export.alembic import write_alembic
 from sfm.export.blender import write_blender
@@ -20,10 +20,10 @@ from sfm.export.film_camera import FilmCamera, FilmOptions
 from sfm.export.maya import write_maya
 from sfm.export.nerfstudio import write_nerfstudio
 from sfm.export.nuke import write_chan, write_nk
+from sfm.export.otio import write_otio
 from sfm.export.ply import write_ply
 from sfm.export.stmap import write_stmaps
 from sfm.export.table import write_csv, write_json
-from sfm.export.timeline import write_otio
 from sfm.export.tum import write_tum
 from sfm.export.usd import write_usd
 from sfm.scene import Reconstruction
@@ -87,7 +87,7 @@ def named(formats: Iterable[str]) -> list[str]:
     names = list(dict.fromkeys(one for name in formats for one in SETS.get(name, (name,))))
     if unknown := [name for name in names if name not in PLACES]:
         raise UsageError(f"format {unknown[0]}: not one of {', '.join((*PLACES, *SETS))}")
-    for name, needs in {"usd": usd.NEEDS, "abc": alembic.NEEDS, "otio": timeline.NEEDS}.items():
+    for name, needs in {"usd": usd.NEEDS, "abc": alembic.NEEDS, "otio": otio.NEEDS}.items():
         if name in names:
             require(*needs)
     return names

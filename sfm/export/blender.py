@@ -70,7 +70,7 @@ if os.path.exists(SHOT["plate"]):
     background.alpha, background.frame_method = 1.0, "CROP"
     if SHOT["movie"]:
         background.source, background.clip = "MOVIE_CLIP", bpy.data.movieclips.load(SHOT["plate"])
-        background.clip.frame_start = 1
+        background.clip.frame_start = SHOT["movie_start"]
     else:
         image = bpy.data.images.load(SHOT["plate"])
         image.source = "SEQUENCE"
@@ -101,6 +101,7 @@ def write_blender(
         "name": shot.name, "size": film.size.tolist(), "pixel_aspect": [max(aspect, 1.0), max(1 / aspect, 1.0)],
         "fps": [whole, whole / shot.fps], "frames": [int(shot.frame_numbers[0]), int(shot.frame_numbers[-1])],
         "sensor_width": float(film.aperture_mm[0]), "plate": film.first_plate, "movie": shot.is_movie,
+        "movie_start": shot.first_frame,
         "points": (film.points @ Z_UP.T).round(7).tolist(),
         "keys": [[int(frame), *(np.asarray(value).tolist() for value in others)] for frame, *others in keys],
     }  # fmt: skip

@@ -118,8 +118,11 @@ def _plate(film: FilmCamera, shot: Shot, map_name: str) -> list[Node]:
     if not film.plate:
         return [("push 0", {})]
     first, last = _range(shot)
+    before = shot.first_frame - 1  # Nuke counts a movie's frames from 1
+    begin = {"frame_mode": _quoted("start at"), "frame": first} if before else {}
     span = {"first": first, "last": last, "origfirst": first, "origlast": last, "on_error": "black"}
-    read = {"inputs": 0, "file": _quoted(film.plate), **span, "name": "plate", "xpos": 0, "ypos": -100}
+    of_file = {name: value - before if isinstance(value, int) else value for name, value in span.items()} | begin
+    read = {"inputs": 0, "file": _quoted(film.plate), **of_file, "name": "plate", "xpos": 0, "ypos": -100}
     if not map_name:
         return [("Read", read | {"format": _format(shot, film.pixel_aspect, "sfm_plate")})]
     beside = _quoted(f"[file dirname [value root.name]]/stmap/{map_name}")

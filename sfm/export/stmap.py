@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import OpenEXR
 
 from sfm.errors import UsageError
 from sfm.files import replacing
 from sfm.geometry.camera import Camera
+from sfm.images import write_exr
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
@@ -104,13 +104,6 @@ def write_stmap(st: np.ndarray, path: str | Path) -> None:
     channels = {name: np.ascontiguousarray(plane, np.float32) for name, plane in planes.items()}
     with replacing(path) as temporary:
         write_exr(temporary, channels)
-
-
-def write_exr(path: Path, channels: dict[str, np.ndarray]) -> None:
-    """Channels (height, width) by name, half or 32-bit float."""
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    with OpenEXR.File(header, channels) as file:
-        file.write(str(path))
 
 
 def _middles(camera: Camera) -> np.ndarray:

@@ -16,7 +16,7 @@ from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
 
-NEEDS = ("opentimelineio", "OpenTimelineIO", "otio", "OpenTimelineIO")  # as `require` is told
+NEEDS = ("opentimelineio", "OpenTimelineIO", "timeline", "OpenTimelineIO")  # as `require` is told
 TOLD = (
     "verdict", "reasons", "motion", "zoom", "rms_px", "whitened_rms_px", "likely_slide_px", "frames", "registered",
     "unregistered_frames", "bridged_frames", "unreadable_frames", "missing_frames", "points", "camera", "versions",
