@@ -13,7 +13,7 @@ from sfm.least_squares import Linearization, Loss, SolverOptions, levenberg_marq
 class Bal:
     """`sfm.least_squares.Problem`: cameras [angle-axis, translation, f, k1, k2] that look along -z, points x, y, z."""
 
-    kept_size, eliminated_size, num_shared, losses = 9, 3, 0, ((slice(0, 2), Loss("squared"), 1.0),)
+    kept_size, eliminated_size, num_shared, losses, cuts = 9, 3, 0, ((slice(0, 2), Loss("squared"), 1.0),), ()
 
     def __init__(self, numbers: np.ndarray):
         self.num_kept, self.num_eliminated, seen = numbers[:3].astype(int).tolist()

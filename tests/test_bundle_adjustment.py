@@ -11,6 +11,7 @@ from sfm.errors import NoSolutionError
 from sfm.geometry import Rigid3, Sim3
 from sfm.geometry.rotation import rotation_angle, rotvec_from_rotation
 from sfm.least_squares import Status, robust_cost, sparse_jacobian
+from sfm.least_squares.coupling import couplings
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.schur import _Place, _stepped
 from sfm.least_squares.scipy_reference import _robustify
@@ -564,3 +565,16 @@ def test_the_iteration_limit_matters_only_where_more_would_change_something(rng)
     assert not adjust(scene, shot.priors, settings)[1].settled
     report = adjust(scene, shot.priors, replace(settings, max_iterations=40))[1]
     assert report.settled and report.last_gain < 1e-6
+
+
+def test_slices_of_a_long_shot_span_few_frames(rng):
+    """Long tracks all over, short ones at both ends, and a few very short ones between: no slice holds all of it."""
+    shot = make_shot("dolly", rng=rng, num_frames=900, num_tracks=3000, track_length=40)
+    short = (np.arange(3000) % 50 == 0)[shot.tracks.track] & (shot.tracks.frame % 40 > 2)
+    scene = _near(shot, rng, 0.0)
+    problem = ShotProblem(replace(scene, inliers=scene.inliers & ~short), None, BundleAdjustmentOptions())
+    tied = couplings(problem)
+    assert [one.first for one in tied[1:]] == [one.last for one in tied[:-1]] and tied[
+        -1
+    ].last == problem.num_eliminated
+    assert max(one.high - one.low for one in tied) <= 9 * 64

@@ -43,6 +43,7 @@ class Bilinear:
         self.free = np.ones(kept * 2 + 1, bool)
         self.free[:2] = False
         self.losses = losses or ((slice(0, 2), Loss("cauchy"), 0.3), (slice(2, 3), Loss("huber"), 0.5))
+        self.cuts = np.zeros(0, int)
 
     def at(self, x):
         return _BilinearAt(self, x)

@@ -20,6 +20,7 @@ from sfm.residuals import log_depth, radial_reprojection, reprojection
 from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.survey import Survey
 
+_PART_TRACKS, _PART_FRAMES = 8, 64  # a slice spans so many times the longest of its tracks, or so many frames
 _FAR = 0.15  # of the nearness a point starts with
 
 
@@ -42,6 +43,7 @@ class ShotProblem:
         self.frames, self.kept_index = np.unique(tracks.frame[self.use], return_inverse=True)
         new = np.diff(tracks.track[self.use], prepend=-1) != 0
         self.tracks, self.eliminated_index = tracks.track[self.use][new], np.cumsum(new) - 1
+        self.cuts = _cuts(self.kept_index, np.flatnonzero(new))
         self.num_kept, self.num_eliminated = len(self.frames), len(self.tracks)
         self.eliminated_size = 3
         self.xy = tracks.xy[self.use].T
@@ -285,8 +287,25 @@ def _by_span(tracks: Tracks, rows: np.ndarray) -> np.ndarray:
     starts, block = np.flatnonzero(new), np.cumsum(new) - 1
     first, last = tracks.frame[rows[starts]], tracks.frame[rows[np.r_[starts[1:], len(rows)] - 1]]
     rank = np.empty(len(starts), int)
-    rank[np.lexsort((last, first, np.log2(last - first + 1).astype(int)))] = np.arange(len(starts))
+    rank[np.lexsort((last, first, _length_class(first, last)))] = np.arange(len(starts))
     return rows[np.argsort(rank[block], kind="stable")]
+
+
+def _cuts(frame: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Where a slice ends so that it spans not much more than its tracks do: short tracks, few and spread over a shot,
+    would tie all of it together.
+
+    frame (n,): of the observations, as `_by_span` sorts them; starts (tracks,): where each track does.
+    """
+    first, last = frame[starts], frame[np.r_[starts[1:], len(frame)] - 1]
+    length = _length_class(first, last)
+    part = first // np.maximum(_PART_TRACKS * 2 ** (length + 1), _PART_FRAMES)
+    return starts[1:][(np.diff(length) != 0) | (np.diff(part) != 0)]
+
+
+def _length_class(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Of tracks that span about as many frames: 1, 2 to 3, 4 to 7 and so on."""
+    return np.log2(last - first + 1).astype(int)
 
 
 class ShotEvaluation:

@@ -71,7 +71,8 @@ class Problem(Protocol):
 
     kept_index, eliminated_index (n,): the blocks each observation touches, eliminated_index sorted;
     free (num_kept * kept_size + num_shared,) bool: parameters that may change (a gauge fixes some);
-    losses: rows of the residual that are one robust unit, their loss and its knee, one number or one an observation.
+    losses: rows of the residual that are one robust unit, their loss and its knee, one number or one an observation;
+    cuts (m,) int: observations before which a slice ends, where what follows touches kept blocks far from those before.
     """
 
     num_kept: int
@@ -83,6 +84,7 @@ class Problem(Protocol):
     eliminated_index: np.ndarray
     free: np.ndarray
     losses: Losses
+    cuts: np.ndarray
 
     def at(self, x: np.ndarray) -> Evaluation:
         """The problem at a parameter vector."""
@@ -130,5 +132,6 @@ def slices(problem: Problem) -> list[slice]:
     """Observations in slices that end where an eliminated block ends and fit the cache."""
     index = problem.eliminated_index
     n = len(index)
-    ends = np.unique(np.r_[np.searchsorted(index, index[np.arange(_SLICE, n, _SLICE)]), n]) if n else [0]
+    regular = np.searchsorted(index, index[np.arange(_SLICE, n, _SLICE)])
+    ends = np.unique(np.r_[regular, problem.cuts, n].astype(int))
     return [slice(int(a), int(b)) for a, b in zip(np.r_[0, ends[:-1]], ends, strict=True) if b > a]
