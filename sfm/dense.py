@@ -16,11 +16,11 @@ from plyfile import PlyData, PlyElement
 
 from sfm.depth.aligned import AlignedDepth
 from sfm.errors import InputError, NoSolutionError, UsageError, require
+from sfm.export.stmap import undistorted_camera
 from sfm.files import replacing
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3
 from sfm.scene import Support
-from sfm.undistortion import undistorted_camera
 from sfm.video import Video
 
 COMMENT = "held by a depth prior aligned to the solve's points: not measured by parallax"

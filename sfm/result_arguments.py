@@ -10,7 +10,7 @@ from sfm.depth import DepthKind, DepthModel
 from sfm.depth.reopening import opened_depth, reopened_depth
 from sfm.errors import UsageError
 from sfm.footage import frame_ranges
-from sfm.results import options_of
+from sfm.results import solve_of
 from sfm.video import Shot, Video
 
 
@@ -49,7 +49,7 @@ def depth_of_result(
     kept: told of frames done and in all while a network's maps are computed. Raises `InputError` where there are none.
     """
     if depth is None:
-        return reopened_depth(options_of(result), video, kept)
+        return reopened_depth(solve_of(result).get("options", {}), video, kept)
     return None if depth.lower() == "none" else opened_depth(depth, kind, video, kept)
 
 

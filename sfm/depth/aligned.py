@@ -25,8 +25,7 @@ logger = logging.getLogger(__name__)
 
 LAW_FRAMES = 16  # evenly spaced, which the law is read from
 SMOOTHNESS_FRAMES = 2  # of these, which tell how smooth errors are
-MAX_POINTS = 350  # of a frame that correct its map
-ENOUGH_POINTS = 60  # of a frame: with as many those beside edges are left out
+MAX_POINTS = 600  # of a frame that correct its map
 MIN_POINTS = 8  # of a frame; with fewer its map has no scale of its own
 EXPONENTS = 0.5, 2.5
 MIN_SPREAD = 0.05  # of log depth: flatter scenes tell no exponent
@@ -54,10 +53,13 @@ class AlignedMap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _LogMap:
-    """A model's map enlarged, its edges made sharp: log depth (h, w) and the steps of it; NaN where unknown."""
+    """A model's map enlarged, its edges made sharp: log depth (h, w), the steps of it, and beside an edge log depth at
+    its other side; NaN where unknown.
+    """
 
     depth: np.ndarray
     edge: np.ndarray
+    across: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,10 +176,15 @@ def _errors(reconstruction: Reconstruction, frame: int, log_map: _LogMap) -> Map
     camera, (height, width) = reconstruction.camera, log_map.depth.shape
     at = xy * (width / camera.width, height / camera.height) - 0.5
     # not between pixels: across a sharp edge there is nothing between
-    prior, edge = (map_coordinates(a, at.T[::-1], order=0, mode="nearest") for a in (log_map.depth, log_map.edge))
-    # beside an edge a point may be read on the wrong side of it
-    on_surface = np.isfinite(prior) & (edge == 0)
-    use = np.flatnonzero(on_surface if on_surface.sum() >= ENOUGH_POINTS else np.isfinite(prior))
+    prior, edge, across = (
+        map_coordinates(a, at.T[::-1], order=0, mode="nearest") for a in (log_map.depth, log_map.edge, log_map.across)
+    )
+    if np.isfinite(prior).any():
+        # a map's edge is some pixels off: a point beside it that the other side fits says nothing of either
+        level = np.nanmedian(np.log(depth) - prior)
+        other_side = (edge > 0) & (np.abs(np.log(depth) - across - level) < np.abs(np.log(depth) - prior - level))
+        prior = np.where(other_side, np.nan, prior)
+    use = np.flatnonzero(np.isfinite(prior))
     use = use[np.unique(np.linspace(0, len(use) - 1, min(MAX_POINTS, len(use))).round().astype(int))]
     place = np.column_stack([xy / camera.width, prior])[use]
     return MapErrors(place, (np.log(depth) - prior)[use], np.hypot(sigma, EDGE_SIGMA * edge)[use])
@@ -211,7 +218,8 @@ def _sharpened(log_depth: np.ndarray, slope: np.ndarray, reach: int) -> _LogMap:
     step = np.where(known, high - low, 0)
     is_edge = (step > EDGE) & (step > EDGE_SLOPES * 2 * reach * steady)
     snapped = np.where(log_depth - low < high - log_depth, low, high)
-    return _LogMap(np.where(is_edge, snapped, log_depth).astype(float), np.where(is_edge, step, 0).astype(float))
+    sharp = np.where(is_edge, snapped, log_depth).astype(float)
+    return _LogMap(sharp, np.where(is_edge, step, 0).astype(float), np.where(is_edge, low + high - sharp, sharp))
 
 
 def _offset(reconstruction: Reconstruction, maps: dict[int, np.ndarray]) -> float:

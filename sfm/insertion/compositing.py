@@ -6,18 +6,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import OpenEXR
 
 from sfm.depth.aligned import AlignedDepth, AlignedMap
 from sfm.errors import UsageError
 from sfm.files import replacing
-from sfm.images import DISPLAY_GAMMA, read_exr, read_raw
+from sfm.images import write_exr
 from sfm.insertion.placing import Placement
 from sfm.insertion.rendering import Layer, Light, Renderer
 from sfm.scene import Reconstruction
 from sfm.video import Video
 from sfm.view.movie import SUFFIXES, check_name, write_movie
 
+DISPLAY_GAMMA = 2.2
 DOUBT = 2.0  # sigmas of its depth by which something must be nearer to hide the object
 MIN_DOUBT = 0.02  # of log depth
 ON_GROUND = 3.0  # sigmas within which what the map shows is the ground itself, which hides nothing
@@ -192,22 +192,15 @@ def _maps(aligned: AlignedDepth | None, video: Video, frames: list[int]) -> Iter
 
 
 def _plates(video: Video, frames: list[int], deep: bool) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Frames with their plates (h, w, 3) RGB: uint8; with deep as exact as the files are, linear float of EXR."""
-    for frame, (_, rgb) in zip(frames, video.only(frames), strict=True):
-        file = video.file(frame)
-        exact = _exact(file) if deep and rgb is not None and file is not None and not video.shot.is_movie else None
-        yield frame, rgb if exact is None else exact
+    """Frames with their plates (h, w, 3) RGB: the pictures that are tracked; with deep the plates themselves.
 
-
-def _exact(file: Path) -> np.ndarray | None:
-    """R, G and B of an EXR, float16, or of a 16-bit picture, uint16; None of others."""
-    if file.suffix.lower() == ".exr":
-        channels = read_exr(file) or {}
-        if not all(name in channels for name in "RGB"):
-            return None
-        return np.stack([channels[name] for name in "RGB"], axis=-1).astype(np.float16)
-    picture = read_raw(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    return picture[..., ::-1] if picture is not None and picture.dtype == np.uint16 else None
+    Plates of whole numbers that are no picture, log ones, are the tracked picture all the same.
+    """
+    part, tone = video.only(frames), video.tone
+    stored = part.plates() if deep else iter(part)
+    for frame, (_, plate) in zip(frames, stored, strict=True):
+        shown = plate is None or not deep or plate.dtype.kind == "f" or tone.as_is
+        yield frame, plate if shown or plate is None else tone.picture(plate)
 
 
 def _write_pictures(folder: Path, video: Video, pictures: Iterator[tuple[int, np.ndarray | None]]) -> None:
@@ -218,13 +211,7 @@ def _write_pictures(folder: Path, video: Video, pictures: Iterator[tuple[int, np
             if plate is None:
                 continue
             if plate.dtype.kind == "f":
-                _write_exr(temporary / f"{name}.exr", plate)
+                write_exr(temporary / f"{name}.exr", {c: plate[..., k] for k, c in enumerate("RGB")})
             else:
                 encoded = cv2.imencode(".png", np.ascontiguousarray(plate[..., ::-1]))[1]
                 (temporary / f"{name}.png").write_bytes(encoded.tobytes())
-
-
-def _write_exr(path: Path, linear: np.ndarray) -> None:
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    with OpenEXR.File(header, {"RGB": np.ascontiguousarray(linear)}) as file:
-        file.write(str(path))
