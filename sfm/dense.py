@@ -198,7 +198,7 @@ def _seen_alike(view: _View, points: np.ndarray, sigma: np.ndarray, tolerance: f
     in_cam = view.cam_from_world.apply(points)
     xy = np.nan_to_num(view.camera.img_from_cam(in_cam), nan=-1.0)
     height, width = view.depth.shape
-    inside = ((xy >= 0) & (xy < [width, height])).all(axis=1)
+    inside = np.asarray(np.all((xy >= 0) & (xy < [width, height]), axis=1))
     column, row = np.where(inside[:, None], xy, 0).astype(int).T
     depth = view.depth[row, column]
     known = inside & (depth > 0)
