@@ -29,9 +29,9 @@ EXTRAS = {
     "tflite": (("ai-edge-litert",), "depth networks in .tflite files"),
     "usd": (("usd-core",), "sfm export --format usd"),
     "alembic": (("alembic3d",), "sfm export --format abc"),
-    "film": (("av",), "sfm film: movies as H.264; movies of 10 and more bits and time code read"),
+    "film": (("av",), "sfm film, sfm insert: movies as H.264; movies of 10 and more bits and time code read"),
     "timeline": (("OpenTimelineIO", "otio-cmx3600-adapter"), "clips out of .otio and .edl; sfm export --format otio"),
-    "view": (("open3d",), "sfm view: the 3D window and its screenshots"),
+    "view": (("open3d",), "sfm view: the 3D window and its screenshots; sfm insert, sfm dense"),
 }
 
 

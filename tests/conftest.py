@@ -45,6 +45,26 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def solved_sample(tmp_path_factory):
+    """The sample shot solved: the reconstruction, its video, the truth, and its depth maps aligned."""
+    import insertion as measures
+
+    from sfm.depth import MapFolder
+    from sfm.depth.aligned import align_depth
+    from sfm.evaluation import GroundTruth
+    from sfm.results import load_result
+    from sfm.video import reopen
+
+    data = measures.SAMPLE
+    place = tmp_path_factory.mktemp("sample") / "out"
+    measures.solved(data / "sample.mp4", data / "depth", (622.65, 640, 360), place)
+    scene, shot, _ = load_result(place)
+    video = reopen(shot)
+    truth = GroundTruth.load(data / "gt.json", data / "true_depth.npz")
+    return scene, video, truth, align_depth(scene, video, MapFolder(data / "depth"))
+
+
 @pytest.fixture(autouse=True)
 def no_logged_errors(caplog):
     """Any logged ERROR fails the test."""

@@ -22,8 +22,9 @@ from sfm.cli import showing  # isort: skip
 from sfm.cli import orienting  # isort: skip
 from sfm.cli import delivering  # isort: skip
 from sfm.cli import importing  # isort: skip
+from sfm.cli import inserting  # isort: skip
 
-__all__ = ["app", "delivering", "importing", "looking", "main", "orienting", "showing", "solving"]
+__all__ = ["app", "delivering", "importing", "inserting", "looking", "main", "orienting", "showing", "solving"]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

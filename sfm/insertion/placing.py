@@ -1,0 +1,351 @@
+"""Where an object stands: a point of the set, what is up there, and how large things are."""
+
+import logging
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from sfm.depth.aligned import AlignedDepth, AlignedMap, seen_points
+from sfm.errors import InputError, UsageError, require
+from sfm.geometry.transform import Sim3
+from sfm.insertion.objects import Mesh, load_mesh
+from sfm.scene import Reconstruction, Support
+from sfm.video import Video
+from sfm.view.layout import lay_out
+
+logger = logging.getLogger(__name__)
+
+SIZE = 0.1  # of the depth where the object stands
+CHECKER_SIZE = 0.5
+CONE_SIZE = 0.05  # of each point's own depth
+CONES = 16
+NEIGHBOURS = 24  # points around a place that its plane is fitted to
+ON_PLANE = 0.01  # of the depth: off the plane by less
+MIN_ON_PLANE = 6  # points
+AROUND = 0.3  # of the depth: farther points say nothing of the plane here
+LEVEL_DEG = 25.0  # off level, that a ground may be
+PLANES = 6  # the largest of a set that are looked through for the ground
+MAP_POINTS = 4000  # of a depth map that planes are looked for in
+SAME_SURFACE = 0.25  # of log depth between points beside each other in the picture
+TURN_DEG = 30.0  # about up, so that a cube shows two of its sides
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place that somebody named: a track, or a pixel (px of the plate) of a frame (index); or the ground."""
+
+    track: int | None = None
+    pixel: tuple[float, float] | None = None
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """An object in the world.
+
+    mesh: in the world's axes and unit; point (3,): where it stands; normal (3,): unit, what is up there; size: of its
+    longest side; frame: index of the frame it was placed in; on_plane: whether points were found to lie on a plane
+    there, whose normal that is; grounded: stands on the surface and shadows it.
+    """
+
+    mesh: Mesh
+    point: np.ndarray
+    normal: np.ndarray
+    size: float
+    frame: int
+    on_plane: bool = True
+    grounded: bool = True
+    tracks: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+
+
+def parse_spot(at: str | None, frame: int | None) -> Spot:
+    """`track 12`, or `x,y` in px; None for the ground. frame: index, which a pixel is of."""
+    if at is None:
+        return Spot(frame=frame)
+    if found := re.fullmatch(r"\s*(?:track\s*)?(\d+)\s*", at):
+        return Spot(track=int(found[1]), frame=frame)
+    number = r"(-?\d+(?:\.\d+)?)"
+    if found := re.fullmatch(rf"\s*{number}\s*,\s*{number}\s*", at):
+        return Spot(pixel=(float(found[1]), float(found[2])), frame=frame)
+    raise UsageError(f"--at {at}: expected 'track 12', or a pixel such as 960,540")
+
+
+def placed(
+    mesh: Mesh, reconstruction: Reconstruction, spot: Spot, aligned: AlignedMap | None = None,
+    *, size: float | None = None, relative_size: float = SIZE, upright: str = "plane", turn_deg: float = TURN_DEG,
+) -> Placement:  # fmt: skip
+    """An object put down at a spot.
+
+    aligned: the depth of the spot's frame, which tells a pixel's surface from others beside it; size: of the longest
+    side, in the scene's unit, None for `relative_size` of the depth there; upright: `plane`, along the normal of the
+    plane through the points around, or `camera`, as the cameras are held.
+    Raises `InputError` where the spot has no point, or too few around.
+    """
+    frame = first_frame(reconstruction, spot)
+    up = -lay_out(reconstruction).level.rotation[1]
+    if spot.track is None and spot.pixel is None:
+        point, normal = _ground(reconstruction, frame, up, aligned)
+        normal = normal if upright == "plane" else None
+    else:
+        point = _point(reconstruction, spot, frame, aligned)
+        normal = _normal(reconstruction, frame, point) if upright == "plane" else None
+    on_plane = normal is not None
+    if normal is None:
+        if upright == "plane":
+            logger.warning("the points around do not lie on a plane: the object stands as the cameras are held")
+        normal = up
+    depth = float(reconstruction.cams_from_world[frame].apply(point)[2])
+    side = relative_size * depth if size is None else size
+    world_from_own = Sim3(np.array(side), _axes(reconstruction, frame, point, normal, turn_deg), point)
+    return Placement(mesh.transformed(world_from_own), point, normal, side, frame, on_plane)
+
+
+def placed_in(
+    mesh: Mesh, reconstruction: Reconstruction, video: Video, spot: Spot, aligned: AlignedDepth | None, **how: Any
+) -> Placement:
+    """`placed`, with the aligned map of the spot's frame where there are any. how: what else `placed` takes."""
+    frame = first_frame(reconstruction, spot)
+    aligned_map = None if aligned is None else next(iter(aligned.maps(video, [frame])))
+    return placed(mesh, reconstruction, replace(spot, frame=frame), aligned_map, **how)
+
+
+def cones_at_points(
+    reconstruction: Reconstruction, frame: int, size: float | None = None, count: int = CONES
+) -> Placement:
+    """Cones that stand on their tips on points spread over the set: the sliding test of matchmovers.
+
+    The best known point of each part of the picture of that frame. size: of a cone, in the scene's unit; None:
+    `CONE_SIZE` of each point's depth.
+    """
+    tracks = _spread_points(reconstruction, frame, count)
+    if not len(tracks):
+        raise InputError("no frame sees a point: there is nothing to put cones on")
+    up = -lay_out(reconstruction).level.rotation[1]
+    cone, meshes = load_mesh("cone"), []
+    depth = reconstruction.cams_from_world[frame].apply(reconstruction.points[tracks])[:, 2]
+    for track, z in zip(tracks, depth, strict=True):
+        point = reconstruction.points[track]
+        rotation = _axes(reconstruction, frame, point, up, 0.0)
+        meshes.append(cone.transformed(Sim3(np.array(CONE_SIZE * z if size is None else size), rotation, point)))
+    middle = reconstruction.points[tracks].mean(axis=0)
+    side = CONE_SIZE * float(np.median(depth)) if size is None else size
+    return Placement(_joined(meshes), middle, up, side, frame, on_plane=False, grounded=False, tracks=tracks)
+
+
+def first_frame(reconstruction: Reconstruction, spot: Spot) -> int:
+    """The frame of a spot: the one named, that which first sees the track, or the first with a camera."""
+    if spot.frame is not None:
+        if not reconstruction.has_camera[spot.frame]:
+            raise InputError("--frame: this frame has no camera; choose another")
+        return spot.frame
+    registered = np.flatnonzero(reconstruction.registered)
+    if not len(registered):
+        raise InputError("the solve has no camera: nothing can be put into the shot")
+    if spot.track is None or spot.track >= reconstruction.tracks.num_tracks:
+        return int(registered[0])
+    tracks = reconstruction.tracks
+    seen = tracks.frame[reconstruction.inliers & (tracks.track == spot.track)]
+    return int(seen.min()) if len(seen) else int(registered[0])
+
+
+def _point(reconstruction: Reconstruction, spot: Spot, frame: int, aligned: AlignedMap | None) -> np.ndarray:
+    if spot.track is not None:
+        count = reconstruction.tracks.num_tracks
+        if spot.track >= count or not reconstruction.has_point[spot.track]:
+            raise InputError(
+                f"--at track {spot.track}: has no point; tracks are 0 to {count - 1}, points.ply lists them"
+            )
+        return reconstruction.points[spot.track]
+    assert spot.pixel is not None
+    camera = reconstruction.camera.at(frame)
+    pixel = np.array(spot.pixel)
+    if not ((pixel >= 0) & (pixel <= [camera.width, camera.height])).all():
+        raise UsageError(f"--at {pixel[0]:g},{pixel[1]:g}: outside the plate of {camera.width} x {camera.height} px")
+    tracks = seen_points(reconstruction, frame)
+    in_cam = reconstruction.cams_from_world[frame].apply(reconstruction.points[tracks])
+    if len(tracks) < 3:
+        raise InputError("--at: this frame sees too few points; choose another with --frame")
+    beside = np.argsort(np.linalg.norm(camera.img_from_cam(in_cam) - pixel, axis=1))[:NEIGHBOURS]
+    z = in_cam[beside, 2]
+    told = _map_at(aligned, pixel / [camera.width, camera.height])
+    hint = told if np.isfinite(told) else float(np.median(z[:3]))
+    ray = np.append(camera.cam_from_img(pixel), 1.0)
+    same = np.abs(np.log(z / hint)) < SAME_SURFACE
+    depth = hint
+    if same.sum() >= 3:
+        normal, middle = _fitted(in_cam[beside[same]])
+        slope = normal @ ray / np.linalg.norm(ray)
+        crossing = float(normal @ middle / (normal @ ray)) if abs(slope) > 0.05 else np.nan
+        if np.isfinite(crossing) and crossing > 0 and abs(np.log(crossing / hint)) < SAME_SURFACE:
+            depth = crossing
+    return reconstruction.cams_from_world[frame].inverse().apply(depth * ray)
+
+
+def _map_at(aligned: AlignedMap | None, place: np.ndarray) -> float:
+    if aligned is None:
+        return float("nan")
+    height, width = aligned.depth.shape
+    column, row = np.clip((place * [width, height]).astype(int), 0, [width - 1, height - 1])
+    return float(aligned.depth[row, column])
+
+
+def _normal(reconstruction: Reconstruction, frame: int, point: np.ndarray) -> np.ndarray | None:
+    """Normal (3,) of the plane that the points around lie on, towards the camera; None where they do not.
+
+    The tracks' points alone are asked: a map that is right to some per cent may lean by tens of degrees.
+    """
+    points = _good_points(reconstruction)
+    depth = float(reconstruction.cams_from_world[frame].apply(point)[2])
+    distance, near = cKDTree(points).query(point, k=min(NEIGHBOURS, len(points)))
+    around = points[near[distance < AROUND * depth]]
+    on = _on_plane(around, ON_PLANE * depth)
+    if on.sum() < max(MIN_ON_PLANE, 0.5 * len(around)):
+        return None
+    normal, middle = _fitted(around[on])
+    spread = np.linalg.svd(around[on] - middle, compute_uv=False)
+    # points along a line lie on any plane through it
+    if spread[1] < 3 * spread[2] or abs(normal @ (point - middle)) > 3 * ON_PLANE * depth:
+        return None
+    return _towards(normal, reconstruction.centers_in_world[frame] - point)
+
+
+def _ground(
+    reconstruction: Reconstruction, frame: int, up: np.ndarray, aligned: AlignedMap | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A point of the ground in view, and its normal.
+
+    The plane below the camera, level within `LEVEL_DEG`, with most of the tracks' points; where these show none, the
+    height at which most of the map lies, taken for level.
+    """
+    center = reconstruction.centers_in_world[frame]
+    found = _level_plane(_good_points(reconstruction), up, center)
+    if found is None:
+        on_ground = _commonest_height(_map_points(reconstruction, frame, aligned, up), up, center)
+        if not len(on_ground):
+            raise InputError("no ground is to be found under the camera: say where with --at")
+        logger.warning("the tracks show no ground: taken for level, at the height that the depth maps see most of")
+        found = on_ground, up
+    on_ground, normal = found
+    xy = reconstruction.camera.at(frame).img_from_cam(reconstruction.cams_from_world[frame].apply(on_ground))
+    size = np.array([reconstruction.camera.width, reconstruction.camera.height])
+    seen = (xy > 0.1 * size).all(axis=1) & (xy < 0.9 * size).all(axis=1)
+    on_ground = on_ground[seen] if seen.any() else on_ground
+    middle = np.median(on_ground, axis=0)
+    return on_ground[np.argmin(np.linalg.norm(on_ground - middle, axis=1))], normal
+
+
+def _commonest_height(points: np.ndarray, up: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Of points (n, 3) below a camera those around the height that most of them have, (m, 3)."""
+    below = (center - points) @ up
+    points, below = points[below > 0], below[below > 0]
+    if len(points) < MIN_ON_PLANE:
+        return np.zeros((0, 3))
+    width = 0.05 * float(np.quantile(below, 0.95))
+    ordered = np.sort(below)
+    count = np.searchsorted(ordered, ordered + width) - np.arange(len(ordered))
+    low = ordered[np.argmax(count)]
+    return points[(below >= low) & (below <= low + width)]
+
+
+def _level_plane(points: np.ndarray, up: np.ndarray, center: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The points (n, 3) on the level plane below a camera that most lie on, and its normal; None without."""
+    best, most = None, MIN_ON_PLANE
+    depth = float(np.median(np.linalg.norm(points - center, axis=1))) if len(points) else 1.0
+    for _ in range(PLANES):
+        on = _on_plane(points, ON_PLANE * depth)
+        if on.sum() < most:
+            break
+        normal, middle = _fitted(points[on])
+        normal = _towards(normal, up)
+        if normal @ up > np.cos(np.radians(LEVEL_DEG)) and normal @ (center - middle) > 0:
+            best, most = (points[on], normal), on.sum()
+        points = points[~on]
+    return best
+
+
+def _map_points(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | None, up: np.ndarray) -> np.ndarray:
+    """Points (n, 3) of a frame's map where its surface is about level; none without a map."""
+    if aligned is None:
+        return np.zeros((0, 3))
+    height, width = aligned.depth.shape
+    step = max(int(np.sqrt(height * width / MAP_POINTS)), 1)
+    row, column = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    camera = reconstruction.camera.at(frame)
+    xy = np.stack([(column + 0.5) / width * camera.width, (row + 0.5) / height * camera.height], axis=-1)
+    rays = np.concatenate([camera.cam_from_img(xy), np.ones((*row.shape, 1))], axis=-1)
+    points = reconstruction.cams_from_world[frame].inverse().apply(rays * aligned.depth[row, column][..., None])
+    normal = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
+    level = np.abs(normal @ up) > np.cos(np.radians(2 * LEVEL_DEG)) * np.linalg.norm(normal, axis=-1)
+    return points[level]
+
+
+def _good_points(reconstruction: Reconstruction) -> np.ndarray:
+    """Points the tracks know; all where these are few."""
+    known = reconstruction.has_point & (reconstruction.support == Support.TRIANGULATED)
+    return reconstruction.points[known if known.sum() >= 2 * NEIGHBOURS else reconstruction.has_point]
+
+
+def _on_plane(points: np.ndarray, distance: float) -> np.ndarray:
+    """Which points (n, 3) lie on the plane that most of them do, (n,) bool."""
+    require("open3d", "open3d", "view", "an object in the shot")
+    import open3d
+
+    mask = np.zeros(len(points), bool)
+    if len(points) >= 3:
+        open3d.utility.random.seed(0)
+        cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points))
+        mask[cloud.segment_plane(distance, 3, 1000)[1]] = True
+    return mask
+
+
+def _fitted(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normal and middle of the plane nearest to points (n, 3)."""
+    middle = points.mean(axis=0)
+    return np.linalg.svd(points - middle, full_matrices=False)[2][-1], middle
+
+
+def _towards(normal: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    return normal if normal @ direction >= 0 else -normal
+
+
+def _axes(reconstruction: Reconstruction, frame: int, point: np.ndarray, up: np.ndarray, turn_deg: float) -> np.ndarray:
+    """Rotation (3, 3) from an object's own axes: up, and facing the camera but for a turn about up."""
+    to_camera = reconstruction.centers_in_world[frame] - point
+    front = to_camera - (to_camera @ up) * up
+    if np.linalg.norm(front) < 1e-6 * np.linalg.norm(to_camera):  # seen from right above
+        front = np.cross(reconstruction.cams_from_world.rotation[frame, 0], up)
+    front /= np.linalg.norm(front)
+    right = np.cross(up, front)
+    cos, sin = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
+    return np.stack([cos * right - sin * front, up, sin * right + cos * front], axis=1)
+
+
+def _spread_points(reconstruction: Reconstruction, frame: int, count: int) -> np.ndarray:
+    """One point for each of about `count` cells of the picture: the one seen longest for what is known of it."""
+    tracks = seen_points(reconstruction, frame)
+    camera = reconstruction.camera
+    xy = camera.at(frame).img_from_cam(reconstruction.cams_from_world[frame].apply(reconstruction.points[tracks]))
+    rows = max(int(np.sqrt(count * camera.height / camera.width)), 1)
+    columns = max(count // rows, 1)
+    inside = ((xy > 0) & (xy < [camera.width, camera.height])).all(axis=1)
+    tracks, xy = tracks[inside], xy[inside]
+    cell = (xy[:, 1] / camera.height * rows).astype(int) * columns + (xy[:, 0] / camera.width * columns).astype(int)
+    length = np.bincount(
+        reconstruction.tracks.track[reconstruction.inliers], minlength=reconstruction.tracks.num_tracks
+    )
+    worth = length[tracks] / (0.01 + np.nan_to_num(reconstruction.point_sigma[tracks], nan=1.0, posinf=1.0))
+    order = np.argsort(-worth, kind="stable")
+    _, first = np.unique(cell[order], return_index=True)
+    return tracks[order[first]]
+
+
+def _joined(meshes: list[Mesh]) -> Mesh:
+    offsets = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([mesh.triangles + offset for mesh, offset in zip(meshes, offsets, strict=True)]),
+        np.concatenate([mesh.colors for mesh in meshes]),
+    )
