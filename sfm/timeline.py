@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sfm.errors import InputError, UsageError, reason, require
-from sfm.footage import DEFAULT_FPS, Footage, frame_ranges, open_footage
+from sfm.footage import Footage, frame_ranges, open_footage
 from sfm.images import IMAGE_SUFFIXES
-from sfm.movies import MOVIE_SUFFIXES
+from sfm.movies import DEFAULT_FPS, MOVIE_SUFFIXES
 from sfm.timecode import frames_of, timecode_of
 from sfm.video import Video, VideoOptions, video_of
 

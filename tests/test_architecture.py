@@ -66,6 +66,7 @@ ORDER = [
     "undistortion",
     "insertion",
     "dense",
+    "solve_json",
     "results",
     "interchange",
     "doctor",

@@ -15,6 +15,7 @@ from sfm.errors import InputError, UsageError
 from sfm.geometry import Rigid3
 from sfm.pipeline import reconstruct_tracks
 from sfm.results import check_output, load_model, load_result, write_result
+from sfm.solve_json import describe
 from sfm.synthetic import make_shot
 from sfm.video import Video
 
@@ -141,7 +142,7 @@ def test_solve_json_says_what_the_solve_is(solved, written):
 
 def test_bridged_frames_are_named(solved):
     scene, report, video = solved
-    solve = results.describe(bridge(scene), report, video, {})
+    solve = describe(bridge(scene), report, video, {})
     assert (solve["registered"], solve["bridged_frames"], solve["unregistered_frames"]) == (FRAMES - 1, [LOST + 1], [])
     row = solve["per_frame"][LOST]
     assert (row["registered"], row["bridged"], row["tracks"]) == (False, True, 0) and row["bridge_error_px"] > 0
@@ -159,7 +160,7 @@ def test_the_readme_explains_every_key(written):
 
 def test_sigma_is_unknown_without_a_prior(solved):
     scene, report, video = solved
-    solve = results.describe(scene, replace(report, prior_given=False), video, {})
+    solve = describe(scene, replace(report, prior_given=False), video, {})
     assert solve["depth_sigma"] is None and solve["depth_prior"]["given"] is False
 
 
