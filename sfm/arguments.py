@@ -76,6 +76,8 @@ def open_clip(words: ClipWords) -> Video:
         if not words.first_frame.isdecimal():
             raise UsageError(f"--first-frame {words.first_frame}: expected a plate number such as 1001, or timecode")
         first = int(words.first_frame)
+    if words.ocio is not None and words.colorspace is None:
+        raise UsageError("--ocio: where the name that --colorspace gives is looked up; give both")
     options = VideoOptions(words.frames, words.step, words.fps, first, words.colorspace, words.ocio)
     if not is_timeline(words.clip):
         if words.name is not None or words.handles:

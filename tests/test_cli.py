@@ -403,6 +403,8 @@ def test_distortion_of_the_lens(text, coefficients):
         (["--masks", "alpha"], "say with --mask-polarity what is not tracked"),
         (["--masks", "auto"], "say with --mask-polarity what is not tracked"),
         (["--clip", "sh010"], "--clip and --handles: for a timeline"),
+        (["--ocio", "studio.ocio"], "--ocio: where the name that --colorspace gives is looked up"),
+        (["--survey-up", "z"], "--survey-up: says how to read the points of --survey"),
         (["--first-frame", "x"], "--first-frame x: expected a plate number"),
         (["--handles", "-1"], "handles"),
         (["--focal-px", "-800"], "expected a positive number"),
@@ -695,7 +697,7 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
         "--frames", "1002-1010", "--step", "3", "--fps", "25", "--depth", tmp_path, "--depth-kind", "disparity",
         "--depth-weight", "0", "--seed", "7", "--max-tracks", "50", "--refine-focal", "--masks", "mattes",
         "--camera", "300,310,161,92", "--readout-ms", "15", "--max-bridge", "5",
-        "--refine-principal-point",
+        "--refine-principal-point", "--motion", "nodal",
     )  # fmt: skip
     options, shot = given["options"], given["video"].shot
     assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
@@ -703,7 +705,7 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     assert options.prior_weight.weight == 0 and options.refine_focal and options.refine_principal_point
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]
-    assert options.max_bridge == 5
+    assert options.max_bridge == 5 and options.motion.asked == "nodal"
     assert options.readout == pytest.approx(0.125), "of 3 / 25 s, the time between the frames solved"
 
 
@@ -758,7 +760,9 @@ def test_a_film_plate_from_end_to_end(sfm, pictures, tmp_path):
     assert code == 0 and "raw (asked for): tracked as it is" in (tmp_path / "raw" / "sfm.log").read_text()
     outcome = sfm("reconstruct", plates, "-o", tmp_path / "x", *args, "--colorspace", "logc5")
     refused(outcome, 2, "--colorspace logc5: nobody knows it; near it: ", tmp_path / "x")
-    outcome = sfm("reconstruct", plates, "-o", tmp_path / "x", *args, "--ocio", tmp_path / "no.ocio")
+    outcome = sfm(
+        "reconstruct", plates, "-o", tmp_path / "x", *args, "--colorspace", "house", "--ocio", tmp_path / "no.ocio"
+    )
     refused(outcome, 3, "no.ocio: no OCIO configuration that can be read", tmp_path / "x")
 
 

@@ -171,6 +171,8 @@ def reconstruct(
         raise UsageError(
             f"--masks {masks}: mattes are drawn either way; say with --mask-polarity what is not tracked: black, white"
         )
+    if survey is None and survey_up is not Up.y:
+        raise UsageError("--survey-up: says how to read the points of --survey")
     if depth.lower() == "none" and (depth_weight or depth_kind or flip_check):
         raise UsageError("--depth none: --depth-weight, --depth-kind and --flip-check are for a depth prior")
     asked = {name: value for name, value in locals().items() if name not in ("quiet", "verbose", "debug", "force")}
@@ -191,6 +193,7 @@ def reconstruct(
         masks=mask_options,
         max_bridge=max_bridge,
         refine_principal_point=refine_principal_point,
+        motion=motion.value,
     )
     arguments.check_readout(readout_ms)
     measured_on_set = read_survey(survey, distance or (), survey_up.value)
