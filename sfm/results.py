@@ -9,6 +9,7 @@ scene_frame.json    what `sfm orient` made of the world
 """
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
@@ -34,6 +35,8 @@ from sfm.view.report import NUMBERS, PAGE, write_report
 from sfm.view.report_numbers import telling_frames
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 RECONSTRUCTION, LOG = "reconstruction.npz", "sfm.log"
 
@@ -83,7 +86,7 @@ def write_result(
         temporary.mkdir()
         reconstruction.save(temporary / RECONSTRUCTION)
         solve = describe(reconstruction, report, video, options)
-        export(reconstruction, video.shot, temporary, [*ALWAYS, *formats], film, solve=solve)
+        _export(reconstruction, video.shot, temporary, formats, film, solve)
         write_top_view(reconstruction, video.shot, temporary / "top_view.png")
         plates = _plates(reconstruction, video)
         _write_overlays(reconstruction, video.shot, plates, temporary)
@@ -92,6 +95,18 @@ def write_result(
         solve["files"] = sorted([*(file.name for file in temporary.iterdir()), SOLVE])
         write_solve(temporary, solve)  # last, so that a folder with it is complete
     return solve
+
+
+def _export(
+    reconstruction: Reconstruction, shot: Shot, folder: Path, formats: Sequence[str], film: FilmOptions,
+    solve: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """What every result holds, and more; a format that the lens found does not allow is not worth the solve."""
+    try:
+        export(reconstruction, shot, folder, [*ALWAYS, *formats], film, solve=solve)
+    except UsageError as error:
+        logger.warning("not exported: %s: %s", ", ".join(formats), error)
+        export(reconstruction, shot, folder)
 
 
 def write_imported(
@@ -186,6 +201,8 @@ def renew_report(folder: str | Path) -> tuple[list[Path], list[str]]:
     """
     folder, missing = Path(folder), []
     shot, solve = read_solve(folder)
+    if solve.get("verdict", "") is None:
+        raise InputError(f"{folder}: was imported, not solved by sfm; there is nothing to report")
     reconstruction = _if_there(lambda: Reconstruction.load(folder / RECONSTRUCTION), missing)
     video = _if_there(lambda: reopen(shot), missing) if reconstruction is not None else None
     plates = _plates(reconstruction, video) if reconstruction is not None and video is not None else {}

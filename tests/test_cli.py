@@ -270,6 +270,9 @@ def test_orient_a_result(solved, plate, sfm, tmp_path):
     assert f'"verdict": "{results.solve_of(out)["verdict"]}"' in (tmp_path / "shot.otio").read_text()
     measures = [json.loads(sfm("evaluate", place, plate / "gt.json", "--json")[1]) for place in (out, solved[0])]
     assert measures[0] == measures[1]
+    assert sfm("export", out, "--format", "csv", "-o", out)[0] == 0  # its own folder by name
+    assert "camera.csv" in json.loads((out / "solve.json").read_text())["files"]
+    refused(sfm("orient", out, "--reset", "--up", "0,1,0"), 2, "--reset: takes the frame away; --up, ")
     code, said, _ = sfm("orient", out, "--reset")
     assert code == 0 and "as it was solved" in said and not (out / "scene_frame.json").exists()
     for file in ("points.ply", "trajectory.tum", "sparse/0/images.bin"):

@@ -17,7 +17,7 @@ from sfm.geometry.path import other_from_ours
 from sfm.geometry.rotation import rotation_angle, rotation_from_rotvec
 from sfm.interchange import ImportOptions, placed_on, read_track
 from sfm.pipeline import reconstruct
-from sfm.results import load_model, write_imported
+from sfm.results import load_model, renew_report, write_imported
 from sfm.synthetic import make_shot
 from sfm.video import Video
 
@@ -312,6 +312,8 @@ def test_an_imported_result_is_a_result(rng, tmp_path, points):
     track = read_track(source, ImportOptions((shot.width, shot.height)))
     solve = write_imported(tmp_path / "out", track.scene, track.shot, {"source": str(source)})
     assert solve["verdict"] is None and "not solved by sfm" in solve["reasons"][0]
+    with pytest.raises(InputError, match="was imported, not solved by sfm; there is nothing to report"):
+        renew_report(tmp_path / "out")
     assert solve["registered"] == 6 and (tmp_path / "out" / "top_view.png").is_file()
     loaded, again = load_model(tmp_path / "out")
     np.testing.assert_array_equal(loaded.cams_from_world.rotation, track.scene.cams_from_world.rotation)
