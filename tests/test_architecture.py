@@ -72,6 +72,7 @@ ORDER = [
     "doctor",
     "sensors",
     "lens_metadata",
+    "lens_arguments",
     "arguments",
     "result_arguments",
     "console",

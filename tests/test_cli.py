@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import pytest
 
-from sfm import arguments, pipeline, results
-from sfm.arguments import LensWords
+from sfm import lens_arguments, pipeline, results
 from sfm.cli import main
 from sfm.depth import CallableModel, MapFolder
 from sfm.depth.cache import CachedModel
 from sfm.export import read_colmap
 from sfm.geometry import Camera
+from sfm.lens_arguments import LensWords
 from sfm.masks import MaskOptions
 from sfm.scene import Reconstruction
 from sfm.track_files import write_tracks
@@ -335,13 +335,13 @@ HD = Shot("s", np.arange(2), ("a", "b"), 1920, 1080, 24.0, "s.mov")
 
 
 def lens_of(shot: Shot = HD, **words) -> Camera:
-    found = arguments.lens(shot, LensWords(**words))
+    found = lens_arguments.lens(shot, LensWords(**words))
     assert found is not None
     return found
 
 
 def test_every_way_to_give_the_lens():
-    assert arguments.lens(HD, LensWords()) is None
+    assert lens_arguments.lens(HD, LensWords()) is None
     cinema = lens_of(focal_mm=35.0, sensor_mm=24.89)
     assert cinema.focal_length.tolist() == pytest.approx([35 / 24.89 * 1920] * 2)
     assert cinema.principal_point.tolist() == [960, 540]

@@ -70,8 +70,8 @@ def undistort(
 
 def film_options(result: Path, sensor_mm: float | None, units: Unit | None) -> "FilmOptions":
     """What the solve was told of the film back and `orient` of units, unless it is told now."""
-    from sfm.arguments import told_sensor_mm
     from sfm.export import FilmOptions
+    from sfm.lens_arguments import told_sensor_mm
     from sfm.results import solve_of
     from sfm.scene_frame import SceneFrame
 
