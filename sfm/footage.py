@@ -121,6 +121,19 @@ def frame_ranges(numbers: Sequence[int] | np.ndarray, of: Sequence[int] | np.nda
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs if len(run))
 
 
+def plate_numbers(names: Sequence[str]) -> np.ndarray:
+    """The numbers that the names of frames end with, (frames,), where these rise; else counted from 1."""
+    numbers = [plate_number(name) for name in names]
+    rising = all(a < b for a, b in zip([-1, *numbers], numbers, strict=False))
+    return np.array(numbers) if rising else np.arange(1, len(names) + 1)
+
+
+def plate_number(name: str) -> int:
+    """The number that the name of a frame ends with, -1 without any; of 19 digits and more it is none."""
+    digits = re.findall(r"\d+", Path(name).stem)[-1:]
+    return int(digits[0]) if digits and len(digits[0]) < 19 else -1
+
+
 def open_footage(path: Path, first_frame: int | str | None = None) -> Footage:
     """Find out what is at path: a movie, a folder of images, a pattern. Raises `InputError` when none of them.
 

@@ -100,7 +100,7 @@ def _square_on(ground: np.ndarray, center: np.ndarray) -> np.ndarray:
     """The normal (3,) of a plane through points (n, 3), towards a camera's centre."""
     middle = ground.mean(axis=0)
     _, spread, axes = np.linalg.svd(ground - middle)
-    if len(ground) < 3 or spread[1] < np.sin(np.radians(MIN_GROUND_DEG)) * spread[0]:
+    if len(ground) < 3 or spread[1] <= np.sin(np.radians(MIN_GROUND_DEG)) * spread[0]:
         raise InputError("the points on the ground lie in a line; choose three that span it")
     return axes[2] * (1.0 if axes[2] @ (center - middle) >= 0 else -1.0)
 

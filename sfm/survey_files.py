@@ -24,7 +24,7 @@ from sfm.video import Shot
 POINT_SIGMA = 0.01  # in the survey's unit: a centimetre, as far as a mark on set and its picture are the same point
 LENGTH_SIGMA = 0.005  # of a distance, as a tape between two corners gives it
 REACH_PX = 3.0  # of an HD plate, from where a point is seen to a track
-UNITS = {"": 1.0, "m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
 # a world with this axis up, to ours
 AXES = {"y": np.diag([1.0, -1.0, -1.0]), "z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])}
 _NUMBER = r"(\d+\.?\d*|\.\d+)\s*(mm|cm|m|ft|in)?"
@@ -154,7 +154,7 @@ def _in_words(text: str) -> MeasuredDistance:
     if said is None:
         raise UsageError(f"--distance {text!r}: expected 'track 12, track 87 = 2.0 m +- 0.01', or a CSV")
     one, two, length, unit, sigma, sigma_unit = said.groups()
-    scale = UNITS[unit or ""]
+    scale = UNITS[unit or "m"]
     length = float(length) * scale
     sigma = LENGTH_SIGMA * length if sigma is None else float(sigma) * (UNITS[sigma_unit] if sigma_unit else scale)
     if not (length > 0 and sigma > 0):

@@ -8,13 +8,14 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from sfm.errors import InputError, UsageError, reason, require
-from sfm.footage import DEFAULT_FPS, Footage, frame_ranges, open_footage
+from sfm.footage import Footage, frame_ranges, open_footage
 from sfm.images import IMAGE_SUFFIXES
-from sfm.movies import MOVIE_SUFFIXES
+from sfm.movies import DEFAULT_FPS, MOVIE_SUFFIXES
 from sfm.timecode import frames_of, timecode_of
 from sfm.video import Video, VideoOptions, video_of
 
@@ -37,7 +38,14 @@ def open_in_timeline(path: str | Path, name: str | None, options: VideoOptions, 
     """
     path = Path(path)
     clip = _named(path, list(_clips(path, options.fps or DEFAULT_FPS)), name)
-    source = open_footage(_media(path, clip), options.first_frame)
+    _check_times(path, clip)
+    try:
+        media = _media(path, clip)
+    except OSError as error:
+        raise InputError(
+            f"{path}: the media of clip {clip.name[:40]} cannot be looked for ({reason(error)})"
+        ) from error
+    source = open_footage(media, options.first_frame)
     rate = _rate(path, clip, source, options)
     first, last = _numbers(clip, source, rate)
     there = source.expected
@@ -95,10 +103,21 @@ def _named(path: Path, clips: list[Any], name: str | None) -> Any:
     raise UsageError(f"{path}: {len(alike)} clips are called {asked}: {places}; give one of these to --clip")
 
 
+def _check_times(path: Path, clip: Any) -> None:
+    """Raise `InputError` where a time of a clip is none: the format lets a rate be 0."""
+    ranges = (clip.source_range, clip.media_reference.available_range)
+    times = [time for span in ranges if span is not None for time in (span.start_time, span.duration)]
+    if not all(time.rate > 0 and isfinite(time.rate) and isfinite(time.value) for time in times):
+        raise InputError(f"{path}: clip {clip.name} has a time that is none; expected frames at a rate above 0")
+
+
 def _place(clip: Any) -> str:
     """Where in its media a clip is."""
-    start = clip.trimmed_range().start_time
-    return f"{int(clip.duration().value)} frames from {timecode_of(round(start.value), start.rate)} on"
+    cut = clip.source_range or clip.media_reference.available_range
+    if cut is None or not cut.start_time.rate > 0:
+        return "from nowhere that is told"
+    start = cut.start_time
+    return f"{int(cut.duration.value)} frames from {timecode_of(round(start.value), start.rate)} on"
 
 
 def _media(path: Path, clip: Any) -> Path:
@@ -113,14 +132,15 @@ def _media(path: Path, clip: Any) -> Path:
             return target
     reel = clip.metadata.get("cmx_3600", {}).get("reel", "")
     names = [Path(name).stem if Path(name).suffix.lower() in (*MOVIE_SUFFIXES, *IMAGE_SUFFIXES) else name
-             for name in dict.fromkeys((clip.name, reel)) if name]  # fmt: skip
+             for name in dict.fromkeys((clip.name, reel)) if name == Path(name).name != ""]  # fmt: skip
     for name in names:
         beside = sorted(p for p in path.parent.iterdir() if p.stem == name and p.suffix.lower() in MOVIE_SUFFIXES)
         beside += [p for p in (path.parent / name,) if p.is_dir()]
         if beside:
             return beside[0]
     missing = f"its media {told} is not there" if told else "the timeline does not say where its media is"
-    raise InputError(f"{path}: clip {clip.name}: {missing}, nor a movie or folder {' or '.join(names)} beside it")
+    beside = f", nor is a movie or folder {' or '.join(names)} beside it" if names else ""
+    raise InputError(f"{path}: clip {clip.name}: {missing}{beside}")
 
 
 def _told(clip: Any) -> str:

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import pytest
 
-from sfm import arguments, pipeline, results
-from sfm.arguments import LensWords
+from sfm import lens_arguments, pipeline, results
 from sfm.cli import main
 from sfm.depth import CallableModel, MapFolder
 from sfm.depth.cache import CachedModel
 from sfm.export import read_colmap
 from sfm.geometry import Camera
+from sfm.lens_arguments import LensWords
 from sfm.masks import MaskOptions
 from sfm.scene import Reconstruction
 from sfm.track_files import write_tracks
@@ -270,6 +270,9 @@ def test_orient_a_result(solved, plate, sfm, tmp_path):
     assert f'"verdict": "{results.solve_of(out)["verdict"]}"' in (tmp_path / "shot.otio").read_text()
     measures = [json.loads(sfm("evaluate", place, plate / "gt.json", "--json")[1]) for place in (out, solved[0])]
     assert measures[0] == measures[1]
+    assert sfm("export", out, "--format", "csv", "-o", out)[0] == 0  # its own folder by name
+    assert "camera.csv" in json.loads((out / "solve.json").read_text())["files"]
+    refused(sfm("orient", out, "--reset", "--up", "0,1,0"), 2, "--reset: takes the frame away; --up, ")
     code, said, _ = sfm("orient", out, "--reset")
     assert code == 0 and "as it was solved" in said and not (out / "scene_frame.json").exists()
     for file in ("points.ply", "trajectory.tum", "sparse/0/images.bin"):
@@ -332,13 +335,13 @@ HD = Shot("s", np.arange(2), ("a", "b"), 1920, 1080, 24.0, "s.mov")
 
 
 def lens_of(shot: Shot = HD, **words) -> Camera:
-    found = arguments.lens(shot, LensWords(**words))
+    found = lens_arguments.lens(shot, LensWords(**words))
     assert found is not None
     return found
 
 
 def test_every_way_to_give_the_lens():
-    assert arguments.lens(HD, LensWords()) is None
+    assert lens_arguments.lens(HD, LensWords()) is None
     cinema = lens_of(focal_mm=35.0, sensor_mm=24.89)
     assert cinema.focal_length.tolist() == pytest.approx([35 / 24.89 * 1920] * 2)
     assert cinema.principal_point.tolist() == [960, 540]
@@ -403,6 +406,8 @@ def test_distortion_of_the_lens(text, coefficients):
         (["--masks", "alpha"], "say with --mask-polarity what is not tracked"),
         (["--masks", "auto"], "say with --mask-polarity what is not tracked"),
         (["--clip", "sh010"], "--clip and --handles: for a timeline"),
+        (["--ocio", "studio.ocio"], "--ocio: where the name that --colorspace gives is looked up"),
+        (["--survey-up", "z"], "--survey-up: says how to read the points of --survey"),
         (["--first-frame", "x"], "--first-frame x: expected a plate number"),
         (["--handles", "-1"], "handles"),
         (["--focal-px", "-800"], "expected a positive number"),
@@ -695,7 +700,7 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
         "--frames", "1002-1010", "--step", "3", "--fps", "25", "--depth", tmp_path, "--depth-kind", "disparity",
         "--depth-weight", "0", "--seed", "7", "--max-tracks", "50", "--refine-focal", "--masks", "mattes",
         "--camera", "300,310,161,92", "--readout-ms", "15", "--max-bridge", "5",
-        "--refine-principal-point",
+        "--refine-principal-point", "--motion", "nodal",
     )  # fmt: skip
     options, shot = given["options"], given["video"].shot
     assert shot.frame_numbers.tolist() == [1002, 1005, 1008] and shot.fps == 25
@@ -703,7 +708,7 @@ def test_what_is_asked_reaches_the_solver(called, tmp_path):
     assert options.prior_weight.weight == 0 and options.refine_focal and options.refine_principal_point
     assert options.initialize.seed == 7 and options.tracking.max_tracks == 50
     assert given["camera"].focal_length.tolist() == [300, 310]
-    assert options.max_bridge == 5
+    assert options.max_bridge == 5 and options.motion.asked == "nodal"
     assert options.readout == pytest.approx(0.125), "of 3 / 25 s, the time between the frames solved"
 
 
@@ -758,7 +763,9 @@ def test_a_film_plate_from_end_to_end(sfm, pictures, tmp_path):
     assert code == 0 and "raw (asked for): tracked as it is" in (tmp_path / "raw" / "sfm.log").read_text()
     outcome = sfm("reconstruct", plates, "-o", tmp_path / "x", *args, "--colorspace", "logc5")
     refused(outcome, 2, "--colorspace logc5: nobody knows it; near it: ", tmp_path / "x")
-    outcome = sfm("reconstruct", plates, "-o", tmp_path / "x", *args, "--ocio", tmp_path / "no.ocio")
+    outcome = sfm(
+        "reconstruct", plates, "-o", tmp_path / "x", *args, "--colorspace", "house", "--ocio", tmp_path / "no.ocio"
+    )
     refused(outcome, 3, "no.ocio: no OCIO configuration that can be read", tmp_path / "x")
 
 

@@ -10,14 +10,14 @@ from scipy.spatial.transform import Rotation
 from solved import shot_of, solve
 from test_film_formats import HAND_MM, seen, shot_with
 
-from sfm.errors import InputError, NotEnoughTracksError
+from sfm.errors import InputError, NotEnoughTracksError, UsageError
 from sfm.export import FilmOptions, write_chan, write_colmap, write_usd
 from sfm.geometry import Camera, Rigid3, Sim3
 from sfm.geometry.path import other_from_ours
 from sfm.geometry.rotation import rotation_angle, rotation_from_rotvec
 from sfm.interchange import ImportOptions, placed_on, read_track
 from sfm.pipeline import reconstruct
-from sfm.results import load_model, write_imported
+from sfm.results import load_model, renew_report, write_imported
 from sfm.synthetic import make_shot
 from sfm.video import Video
 
@@ -177,6 +177,12 @@ def test_usd_that_has_none(tmp_path):
     stage.GetRootLayer().Save()
     still = read_track(tmp_path / "none.usda", dataclasses.replace(size, camera="/a"))
     assert still.shot.frame_numbers.tolist() == [5, 6, 7] and still.scene.registered.all()
+    key = UsdGeom.Camera.Get(stage, "/a").AddTranslateOp()
+    for frame in (1, 10**12):
+        key.Set((0, 0, 0), frame)
+    stage.GetRootLayer().Save()
+    with pytest.raises(InputError, match="frames 1 to 1000000000000; expected a shot"):
+        read_track(tmp_path / "none.usda", dataclasses.replace(size, camera="/a"))
     (tmp_path / "broken.usd").write_bytes(b"PXR-USDC and no more")
     with pytest.raises(InputError, match=r"broken\.usd: not a USD file"):
         read_track(tmp_path / "broken.usd", size)
@@ -193,6 +199,9 @@ def test_usd_that_has_none(tmp_path):
         ("1 0 0 0 0 0 0 180\n", r"vfov between 0 and 180"),
         ("1.5 0 0 0 0 0 0 40\n", r"a whole frame"),
         ("1 0 0 0 0 0 0 40\n1 0 0 0 0 0 0 40\n", r"frame 1 stands there twice"),
+        ("1 0 0 0 0 0 0 40\n1000000000000 0 0 0 0 0 0 40\n", r"frames 1 to 1000000000000; expected a shot"),
+        ("1e30 0 0 0 0 0 0 40\n1e30 0 0 0 0 0 0 41\n", r"stands there twice"),
+        ("1e30 0 0 0 0 0 0 40\n", r"frames 1e\+30 to 1e\+30; expected a shot"),
         ("", r"holds no frame"),
     ],
 )
@@ -270,8 +279,13 @@ def test_a_malicious_pickle_runs_nothing(tmp_path):
         ) as told:
             read_track(tmp_path / "camera.pkl", size)
         assert "\n" not in str(told.value) and not touched.exists()
+    deep = 1.0
+    for _ in range(9):
+        deep = [deep] * 10  # 90 lists, 10**9 numbers
     bad = {
         "truncated": b"\x80\x04K",
+        "numbers its parts up to 16777216, in": b"\x80\x02}r\x00\x00\x00\x01.",
+        "matrices of numbers": pickle.dumps({"a": {"intr_mtx": deep, "v2c": deep}}),
         "expected a dict of image names, got list": pickle.dumps([1]),
         "needs intr_mtx and v2c": pickle.dumps({"a": {"v2c": np.eye(4)}}),
         "no rotation": pickle.dumps({"a": {"intr_mtx": np.diag([9.0, 9, 1]), "v2c": 2 * np.eye(4)}}),
@@ -298,6 +312,8 @@ def test_an_imported_result_is_a_result(rng, tmp_path, points):
     track = read_track(source, ImportOptions((shot.width, shot.height)))
     solve = write_imported(tmp_path / "out", track.scene, track.shot, {"source": str(source)})
     assert solve["verdict"] is None and "not solved by sfm" in solve["reasons"][0]
+    with pytest.raises(InputError, match="was imported, not solved by sfm; there is nothing to report"):
+        renew_report(tmp_path / "out")
     assert solve["registered"] == 6 and (tmp_path / "out" / "top_view.png").is_file()
     loaded, again = load_model(tmp_path / "out")
     np.testing.assert_array_equal(loaded.cams_from_world.rotation, track.scene.cams_from_world.rotation)
@@ -342,6 +358,21 @@ def test_a_track_is_refined_where_it_is(rng, motion):
         np.full((frames, 3, 3), np.nan), np.full((frames, 3), np.nan)))  # fmt: skip
     with pytest.raises(NotEnoughTracksError, match="fewer than 2 frames"):
         reconstruct(video, truth.priors, tracks=truth.tracks, start_camera=nobody)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [("camera.chan", "camera", "/c"), ("camera.pkl", "pixel_aspect", 2.0), ("0", "fps", 25.0), ("0", "camera", "/c")],
+)
+def test_what_a_source_is_not_asked(rng, tmp_path, name, option, value):
+    scene, shot = shot_with(rng, "fixed", lost=())
+    write_chan(scene, shot, tmp_path / "camera.chan")
+    write_colmap(scene, shot, tmp_path / "0")
+    studio_pickle(tmp_path / "camera.pkl", scene, shot)
+    size = None if name == "0" else (shot.width, shot.height)
+    read_track(tmp_path / name, ImportOptions(size))
+    with pytest.raises(UsageError, match=f"{name}: --{option.replace('_', '-')} does not go with"):
+        read_track(tmp_path / name, dataclasses.replace(ImportOptions(size), **{option: value}))
 
 
 def test_placed_on_another_plate(rng):

@@ -67,6 +67,11 @@ def test_a_movie_and_no_plate(rng, tmp_path):
     assert isinstance(clip.media_reference, otio.schema.ExternalReference)
     assert clip.media_reference.target_url == (tmp_path / "my clip.mov").as_uri()
     assert clip.source_range.start_time.value == 11 and clip.media_reference.available_range.start_time.value == 1
+    later = dataclasses.replace(movie, frame_numbers=np.arange(1011, 1019), first_frame=1001)
+    write_otio(scene, later, tmp_path / "later.otio", SOLVE)
+    clip = read(tmp_path / "later.otio")
+    known = clip.media_reference.available_range
+    assert (known.start_time.value, known.duration.value) == (1001, 18) and clip.source_range.start_time.value == 1011
     write_otio(scene, dataclasses.replace(shot, source="/somewhere/sparse"), tmp_path / "bare.otio")
     assert read(tmp_path / "bare.otio").media_reference.is_missing_reference
     (tmp_path / "file").touch()

@@ -12,9 +12,11 @@ import pytest
 from sfm import results
 from sfm.bridging import bridge
 from sfm.errors import InputError, UsageError
-from sfm.geometry import Rigid3
+from sfm.export import export
+from sfm.geometry import Camera, Rigid3
 from sfm.pipeline import reconstruct_tracks
 from sfm.results import check_output, load_model, load_result, write_result
+from sfm.solve_json import describe
 from sfm.synthetic import make_shot
 from sfm.video import Video
 
@@ -84,6 +86,24 @@ def test_everything_is_there(written):
         assert cv2.imread(str(picture)).std() > 5
 
 
+def test_a_lens_that_cannot_be_undone_does_not_cost_the_solve(solved, tmp_path, caplog):
+    """The lens may be found by the solve: what to export was asked for before."""
+    scene, report, video = solved
+    camera = scene.camera
+    folds = Camera(camera.focal_length, camera.principal_point, [-3.0, 0, 0, 0], camera.width, camera.height)
+    bent = replace(scene, camera=folds)
+    for formats in (["csv", "nk"], ["stmap"]):
+        with pytest.raises(UsageError, match="folds the plate"):
+            export(bent, video.shot, tmp_path / "none", formats)
+    assert not (tmp_path / "none").exists()
+    write_result(tmp_path / "out", bent, report, video, OPTIONS, formats=["csv", "nk"])
+    assert "not exported: csv, nk: this lens cannot be undistorted" in caplog.text
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert {"solve.json", "sparse", "points.ply"} <= names and not {"shot.nk", "camera.csv"} & names
+    write_result(tmp_path / "flat", scene, report, video, OPTIONS, formats=["csv", "nk"])
+    assert {"shot.nk", "camera.csv"} <= {file.name for file in (tmp_path / "flat").iterdir()}
+
+
 def test_read_back_as_it_was(solved, written):
     scene, _, video = solved
     loaded, shot, solve = load_result(written)
@@ -141,7 +161,7 @@ def test_solve_json_says_what_the_solve_is(solved, written):
 
 def test_bridged_frames_are_named(solved):
     scene, report, video = solved
-    solve = results.describe(bridge(scene), report, video, {})
+    solve = describe(bridge(scene), report, video, {})
     assert (solve["registered"], solve["bridged_frames"], solve["unregistered_frames"]) == (FRAMES - 1, [LOST + 1], [])
     row = solve["per_frame"][LOST]
     assert (row["registered"], row["bridged"], row["tracks"]) == (False, True, 0) and row["bridge_error_px"] > 0
@@ -159,7 +179,7 @@ def test_the_readme_explains_every_key(written):
 
 def test_sigma_is_unknown_without_a_prior(solved):
     scene, report, video = solved
-    solve = results.describe(scene, replace(report, prior_given=False), video, {})
+    solve = describe(scene, replace(report, prior_given=False), video, {})
     assert solve["depth_sigma"] is None and solve["depth_prior"]["given"] is False
 
 

@@ -48,8 +48,9 @@ def test_what_is_told_is_obeyed(rng):
     there = leaning.scene_from_world.apply(scene.points[:2])
     assert np.linalg.norm(there[1] - there[0]) == pytest.approx(2.5 * np.linalg.norm(scene.points[1] - scene.points[0]))
     np.testing.assert_allclose(np.linalg.det(leaning.scene_from_world.rotation), 1)
-    with pytest.raises(InputError, match="lie in a line"):
-        orient(scene, ground=np.outer([1, 2, 3.0], [1, 2, 3]))
+    for told in (np.outer([1, 2, 3.0], [1, 2, 3]), np.tile([1, 2, 3.0], (3, 1))):
+        with pytest.raises(InputError, match="lie in a line"):
+            orient(scene, ground=told)
     lost = replace(scene, registered=np.zeros(6, bool), inliers=np.zeros(len(scene.tracks), bool))
     with pytest.raises(InputError, match="nothing to orient"):
         orient(lost)

@@ -144,7 +144,12 @@ def test_what_is_said_where_it_cannot_be_told(tmp_path):
     long = otio.schema.Clip("long", sequence("sh010"), span(86400, 12))
     bare = otio.schema.Clip("bare", source_range=span(0, 10))
     twice = [otio.schema.Clip("sh010", sequence("sh010"), span(86400 + k, 5)) for k in (0, 2)]
+    still = otio.schema.Clip("still", sequence("sh010"), span(0, 10, rate=0))
+    endless = otio.schema.Clip("endless", otio.schema.ExternalReference("x" * 5000), span(0, 10))
+    above = otio.schema.Clip(f"../{tmp_path.name}/sh010", source_range=span(0, 10))
+    untold = [otio.schema.Clip("untold"), otio.schema.Clip("untold")]
     cut = timeline(tmp_path / "cut.otio", missing, long, bare, *twice)
+    odd = timeline(tmp_path / "odd.otio", still, endless, above, *untold)
     (tmp_path / "bad.otio").write_text("{ no")
     (tmp_path / "bad.edl").write_text("no list of edits\n")
     write_movie(tmp_path / "pal.mov", rate="25")
@@ -155,9 +160,23 @@ def test_what_is_said_where_it_cannot_be_told(tmp_path):
         (cut, "sound", UsageError, "no clip is called sound"),
         (cut, "sh010", UsageError, r"2 clips are called sh010: 'sh010#1' \(5 frames from 01:00:00:00 on\), 'sh010#2'"),
         (cut, "sh010#3", UsageError, "2 clips are called sh010"),
-        (cut, "gone", InputError, r"clip gone: its media /nowhere/gone\.mov is not there, nor a movie or folder gone"),
-        (cut, "bare", InputError, "the timeline does not say where its media is, nor a movie or folder bare beside it"),
+        (
+            cut,
+            "gone",
+            InputError,
+            r"clip gone: its media /nowhere/gone\.mov is not there, nor is a movie or folder gone",
+        ),
+        (
+            cut,
+            "bare",
+            InputError,
+            "the timeline does not say where its media is, nor is a movie or folder bare beside it",
+        ),
         (cut, "long", InputError, r"clip long is frames 1001-1012, but .* has 1001-1010"),
+        (odd, "still", InputError, "clip still has a time that is none; expected frames at a rate above 0"),
+        (odd, "endless", InputError, r"the media of clip endless cannot be looked for \(File name too long\)"),
+        (odd, above.name, InputError, "the timeline does not say where its media is$"),
+        (odd, "untold", UsageError, r"2 clips are called untold: 'untold#1' \(from nowhere that is told\)"),
         (tmp_path / "bad.otio", "a", InputError, r"bad\.otio: not a timeline that can be read"),
         (tmp_path / "bad.edl", "a", InputError, r"bad\.edl: not a timeline that can be read at 24 fps; --fps"),
         (tmp_path / "none.edl", "a", InputError, r"none\.edl: no such file"),

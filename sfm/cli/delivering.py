@@ -34,8 +34,8 @@ def export(
     scene, shot = load_model(result)
     film = film_options(result, sensor_mm, units)
     written = exporters.export(scene, shot, output or result, names(formats), film, solve=solve_of(result))
-    if output is None:
-        add_to_result(result, written.values())
+    if output is None or output.resolve() == result.resolve():
+        add_to_result(result, (result / place.relative_to(output or result) for place in written.values()))
     for place in written.values():
         print(place)
 
@@ -70,8 +70,8 @@ def undistort(
 
 def film_options(result: Path, sensor_mm: float | None, units: Unit | None) -> "FilmOptions":
     """What the solve was told of the film back and `orient` of units, unless it is told now."""
-    from sfm.arguments import told_sensor_mm
     from sfm.export import FilmOptions
+    from sfm.lens_arguments import told_sensor_mm
     from sfm.results import solve_of
     from sfm.scene_frame import SceneFrame
 

@@ -35,8 +35,9 @@ def import_track(
     from sfm.interchange import ImportOptions, read_track
     from sfm.video import open_video
 
-    if size is not None and clip is not None:
-        raise UsageError("--size and --clip: the clip has a size of its own; give one of them")
+    if clip is not None and (size is not None or fps is not None):
+        name = "size" if size is not None else "fps"
+        raise UsageError(f"--{name} and --clip: the clip has its own; give one of them")
     results.check_output(output, force)
     asked = {"source": str(source), "size": size, "clip": clip, "camera": camera, "pixel_aspect": pixel_aspect}
     options = ImportOptions(_size(size), pixel_aspect, camera, frame_offset, fps)

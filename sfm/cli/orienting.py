@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from sfm.scene import Reconstruction
 
-LENGTHS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
 AXES = "x right, y up, z towards you, of the first camera, as USD, Nuke and Maya show a solve that is not oriented"
 TRACKS_HELP = f"Tracks are numbered as in points.ply, and as locators are named. X,Y,Z: {AXES}."
 
@@ -38,13 +37,16 @@ def orient(
     """Turn, move and scale the scene for every export: up, the ground, the origin, a known length."""
     from sfm import results
     from sfm.scene_frame import orient as find
+    from sfm.survey_files import UNITS
 
     if reset:
+        if (up, ground, origin, scale) != ("auto", "auto", None, None):
+            raise UsageError("--reset: takes the frame away; --up, --ground, --origin and --scale make one")
         _say_stale(results.set_scene_frame(result, None))
         print(f"{result}: as it was solved")
         return
     scene, _ = results.load_model(result, oriented=False)
-    meters = LENGTHS_M[units.value]
+    meters = UNITS[units.value]
     frame = find(
         scene,
         _direction(scene, up),
@@ -86,11 +88,13 @@ def _place(scene: "Reconstruction", words: str, meters: float) -> "np.ndarray":
 def _scale(scene: "Reconstruction", words: str, meters: float) -> float:
     import numpy as np
 
+    from sfm.survey_files import UNITS
+
     told = re.fullmatch(r"(.+)=\s*(\d+\.?\d*|\.\d+)\s*(m|cm|mm|ft|in)?\s*", words)
     if told is None:
         raise UsageError(f"--scale {words}: expected 'track A, track B = 2.0 m', in m, cm, mm, ft or in")
     a, b = _points(scene, "--scale", told[1], at_least=2, at_most=2)
-    length, apart = float(told[2]) * LENGTHS_M.get(told[3], meters), float(np.linalg.norm(b - a))
+    length, apart = float(told[2]) * UNITS.get(told[3], meters), float(np.linalg.norm(b - a))
     if not (length > 0 and apart > 0):
         raise UsageError(f"--scale {words}: expected two tracks apart, and a length above 0")
     return length / apart

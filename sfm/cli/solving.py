@@ -171,17 +171,19 @@ def reconstruct(
         raise UsageError(
             f"--masks {masks}: mattes are drawn either way; say with --mask-polarity what is not tracked: black, white"
         )
+    if survey is None and survey_up is not Up.y:
+        raise UsageError("--survey-up: says how to read the points of --survey")
     if depth.lower() == "none" and (depth_weight or depth_kind or flip_check):
         raise UsageError("--depth none: --depth-weight, --depth-kind and --flip-check are for a depth prior")
     asked = {name: value for name, value in locals().items() if name not in ("quiet", "verbose", "debug", "force")}
     calm_opencv(debug)
-    from sfm import arguments, console, pipeline, results
+    from sfm import arguments, console, lens_arguments, pipeline, results
     from sfm import export as exporters
     from sfm.masks import MaskOptions
     from sfm.survey_files import read_survey
 
-    words = arguments.LensWords(camera, focal_px, focal_mm, sensor_mm, sensor, distortion, pixel_aspect)
-    arguments.check_lens(words, refine_focal, refine_principal_point)
+    words = lens_arguments.LensWords(camera, focal_px, focal_mm, sensor_mm, sensor, distortion, pixel_aspect)
+    lens_arguments.check_lens(words, refine_focal, refine_principal_point)
     mask_options = MaskOptions(mask_polarity.value if mask_polarity else "black", mask_dilate)
     options = arguments.options(
         depth_weight,
@@ -191,8 +193,9 @@ def reconstruct(
         masks=mask_options,
         max_bridge=max_bridge,
         refine_principal_point=refine_principal_point,
+        motion=motion.value,
     )
-    arguments.check_readout(readout_ms)
+    lens_arguments.check_readout(readout_ms)
     measured_on_set = read_survey(survey, distance or (), survey_up.value)
     exported = exporters.named(names(formats or []))
     results.check_output(output, force)
@@ -201,15 +204,15 @@ def reconstruct(
         video = arguments.open_clip(
             arguments.ClipWords(clip, frames, step, fps, first_frame, colorspace, ocio, clip_name, handles)
         )
-        aspect = arguments.pixel_aspect(video.shot, words)
+        aspect = lens_arguments.pixel_aspect(video.shot, words)
         words, options = replace(words, pixel_aspect=aspect), replace(options, pixel_aspect=aspect)
-        lens = arguments.lens(video.shot, words)
+        lens = lens_arguments.lens(video.shot, words)
         begun = arguments.started_from(start_camera, video.shot) if start_camera is not None else None
         lens = begun.scene.camera if lens is None and begun is not None else lens
         asked["sensor_mm"] = asked["sensor_mm"] or (begun.sensor_mm if begun is not None else None)
-        film = exporters.FilmOptions(arguments.told_sensor_mm(asked))
-        options = options if lens is not None else arguments.starting_as_filmed(options, video)
-        options = replace(options, readout=arguments.readout(readout_ms, video.shot.fps, step))
+        film = exporters.FilmOptions(lens_arguments.told_sensor_mm(asked))
+        options = options if lens is not None else lens_arguments.starting_as_filmed(options, video)
+        options = replace(options, readout=lens_arguments.readout(readout_ms, video.shot.fps, step))
         measured = arguments.Measured.told(video.shot, tracks, hand_tracks, hand_sigma, measured_on_set)
         given = arguments.own_tracks(tracks, video.shot) if tracks is not None else {}
         if "depth" in given:

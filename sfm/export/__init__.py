@@ -22,7 +22,7 @@ from sfm.export.nerfstudio import write_nerfstudio
 from sfm.export.nuke import write_chan, write_nk
 from sfm.export.otio import write_otio
 from sfm.export.ply import write_ply
-from sfm.export.stmap import write_stmaps
+from sfm.export.stmap import undistorted_camera, write_stmaps
 from sfm.export.table import write_csv, write_json
 from sfm.export.tum import write_tum
 from sfm.export.usd import write_usd
@@ -74,6 +74,7 @@ PLACES = {
     "fbx": "shot.fbx", "ma": "shot.ma", "abc": "shot.abc",
     "jsx": "shot.jsx", "json": "camera.json", "stmap": "stmap", "otio": "shot.otio",
 }  # fmt: skip
+OF_FLAT_PLATES = {"nk", "stmap"}  # need the lens undone
 ALWAYS = ("colmap", "ply", "tum")  # what every result holds
 SETS = {"vfx": ("usd", "chan", "blender", "fbx", "ma", "jsx", "csv", "json", "colmap", "ply", "nk", "stmap")}
 
@@ -100,11 +101,13 @@ def export(
     """Write the named formats, or sets of them, below `folder`, each at its place. Returns where each one went.
 
     film: what the formats that need it are told of film back and unit; solve: what `solve.json` says, for those that
-    tell it. Raises `UsageError` for a format that is none, before anything is written, and for a lens that STMaps
-    cannot undo; `InputError` when a place is unwritable.
+    tell it. Raises `UsageError` for a format that is none and for a lens that STMaps cannot undo, before anything is
+    written; `InputError` when a place is unwritable.
     """
-    written = {}
-    for name in named(formats):
+    written, names = {}, named(formats)
+    if reconstruction.camera.distortion.any() and not OF_FLAT_PLATES.isdisjoint(names):
+        undistorted_camera(reconstruction.camera)
+    for name in names:
         written[name] = Path(folder) / PLACES[name]
         if name in FORMATS:
             FORMATS[name](reconstruction, shot, written[name])

@@ -64,7 +64,7 @@ def _media(shot: Shot):
     first, last = int(shot.frame_numbers[0]), int(shot.frame_numbers[-1])
     source = Path(shot.source).absolute()
     if shot.is_movie:
-        return otio.schema.ExternalReference(source.as_uri(), _span(1, last, shot.fps))
+        return otio.schema.ExternalReference(source.as_uri(), _span(shot.first_frame, last, shot.fps))
     name = re.fullmatch(r"(.*?)(\d+)(\.\w+)", shot.frame_names[0])
     if "#" not in source.name or name is None:
         return otio.schema.MissingReference(shot.name, _span(first, last, shot.fps))

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfm.errors import InputError
+from sfm.errors import InputError, UsageError
 from sfm.interchange.camera_pickle import read_camera_pickle
 from sfm.interchange.chan import read_chan
 from sfm.interchange.tracked_camera import ImportOptions, TrackedCamera, placed_on
@@ -32,6 +32,10 @@ READERS = {
     ".pkl": read_camera_pickle,
     ".pickle": read_camera_pickle,
 }
+NOT_ASKED = {  # what a source says itself, or has nothing of
+    "": ("camera", "pixel_aspect", "fps"), ".chan": ("camera",), ".pkl": ("camera", "pixel_aspect"),
+    ".pickle": ("camera", "pixel_aspect"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,9 +52,13 @@ def read_track(source: str | Path, options: ImportOptions = ImportOptions(), cli
 
     clip: the shot it belongs to, whose frames and size of the plate it takes; None: the source's own frames. The world
     is the source's, in our axes: its y up is -y. Raises `InputError` when the source is not what it must be, or has no
-    frame in common with the clip; `MissingDependencyError` for USD without usd-core.
+    frame in common with the clip; `UsageError` for options that say nothing of such a source; `MissingDependencyError`
+    for USD without usd-core.
     """
     source, sensor_mm = Path(source), None
+    for name in NOT_ASKED.get("" if source.is_dir() else source.suffix.lower(), ()):
+        if getattr(options, name) is not None:
+            raise UsageError(f"{source}: --{name.replace('_', '-')} does not go with such a source; leave it out")
     if source.is_dir():
         scene, shot = load_model(source)
         if options.size not in (None, (shot.width, shot.height)):

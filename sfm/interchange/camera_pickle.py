@@ -5,17 +5,19 @@ and nothing else. The dataset does not say where its pixels count from: the top-
 axes x right, y down, z forward.
 """
 
+import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sfm.errors import InputError
-from sfm.footage import DEFAULT_FPS
+from sfm.footage import plate_number, plate_numbers
 from sfm.geometry.transform import Rigid3
 from sfm.interchange.tracked_camera import ImportOptions, TrackedCamera
-from sfm.results import plate_number, plate_numbers
+from sfm.movies import DEFAULT_FPS
 
 MAX_BYTES = 64 * 2**20  # of a file: a frame takes a few hundred
 ROTATION_TOLERANCE = 1e-3
@@ -54,7 +56,12 @@ def read_camera_pickle(path: Path, size: tuple[int, int], options: ImportOptions
 def _matrix(path: Path, entry: Any, key: str, shapes: tuple[tuple[int, int], ...]) -> np.ndarray:
     """One matrix of one image, (3, 3) or (3, 4)."""
     try:
-        matrix = np.array(entry[key], dtype=float)
+        found = entry[key]
+        if not isinstance(
+            found, _PickledArray
+        ):  # rows of numbers, nothing deeper: lists that hold themselves may be vast
+            found = [[float(number) for number in row] for row in found]
+        matrix = np.array(found, dtype=float)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: every image needs intr_mtx and v2c, matrices of numbers") from error
     if matrix.shape not in shapes or not np.isfinite(matrix).all():
@@ -67,8 +74,9 @@ def _unpickled(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than the cameras of any shot")
-        with open(path, "rb") as file:
-            return _ArraysOnly(file, encoding="latin1").load()
+        raw = path.read_bytes()
+        _check_memo(raw)
+        return _ArraysOnly(io.BytesIO(raw), encoding="latin1").load()
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: not read, nothing of it was run: {error}") from error
     except InputError:
@@ -79,6 +87,17 @@ def _unpickled(path: Path) -> Any:
         raise InputError(
             f"{path}: not a pickle of NumPy arrays in plain containers ({type(error).__name__})"
         ) from error
+
+
+def _check_memo(raw: bytes) -> None:
+    """Raise `pickle.UnpicklingError` where a place in the memo is none a file of this length needs: Python would make
+    room for all before it."""
+    try:
+        for code, place, _ in pickletools.genops(raw):
+            if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(place or 0) <= len(raw):
+                raise pickle.UnpicklingError(f"it numbers its parts up to {place}, in {len(raw)} bytes")
+    except ValueError as error:
+        raise pickle.UnpicklingError(f"truncated, or damaged ({error})") from error
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sfm.errors import InputError
-from sfm.footage import DEFAULT_FPS
 from sfm.geometry.transform import Rigid3
-from sfm.interchange.tracked_camera import Y_UP, ImportOptions, TrackedCamera
+from sfm.interchange.tracked_camera import Y_UP, ImportOptions, TrackedCamera, check_span
+from sfm.movies import DEFAULT_FPS
 
 COLUMNS = ("frame", "tx", "ty", "tz", "rx", "ry", "rz", "vfov")
 
@@ -24,6 +24,7 @@ def read_chan(path: Path, size: tuple[int, int], options: ImportOptions) -> Trac
     rows = rows[order]
     if (again := np.flatnonzero(np.diff(rows[:, 0]) == 0)).size:
         raise InputError(f"{path}: frame {rows[again[0], 0]:.0f} stands there twice")
+    check_span(path, rows[0, 0], rows[-1, 0])
     width, height = size
     vertical = 0.5 * height / np.tan(0.5 * np.radians(rows[:, 7]))
     focal = np.column_stack([vertical / (options.pixel_aspect or 1.0), vertical])

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from sfm.errors import InputError, UsageError
-from sfm.footage import DEFAULT_FPS, frame_ranges
+from sfm.footage import frame_ranges
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3
+from sfm.movies import DEFAULT_FPS
 from sfm.scene import Reconstruction, Support, Tracks
 from sfm.video import Shot
 
 Y_UP = np.array([1.0, -1.0, -1.0])  # a world with y up, or a camera that looks along its -z, to ours; its own inverse
+MAX_SPAN = 100_000  # frames of a shot, an hour and more: beyond, a number is broken
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,12 @@ class TrackedCamera:
             point_sigma=np.full(len(points), np.nan),
         )
         return scene, shot
+
+
+def check_span(path: Path, first: float, last: float) -> None:
+    """Raise `InputError` unless frames from first to last may be those of a shot."""
+    if not (last - first < MAX_SPAN and max(abs(first), abs(last)) < 2**31):
+        raise InputError(f"{path}: frames {first:.15g} to {last:.15g}; expected a shot, of at most {MAX_SPAN:,} frames")
 
 
 def placed_on(

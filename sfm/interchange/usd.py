@@ -14,7 +14,7 @@ from sfm.errors import InputError, require
 from sfm.export.film_camera import Z_UP
 from sfm.export.usd import NEEDS
 from sfm.geometry.transform import Rigid3
-from sfm.interchange.tracked_camera import Y_UP, ImportOptions, TrackedCamera
+from sfm.interchange.tracked_camera import Y_UP, ImportOptions, TrackedCamera, check_span
 
 NEAR = 1e-6  # a time code this near a frame is on it
 SQUARE = 0.005  # pixel aspects nearer 1 than this are rounding in the film back
@@ -40,7 +40,9 @@ def read_usd(path: Path, size: tuple[int, int], options: ImportOptions) -> Track
         raise InputError(f"{path}: {camera.GetPath()} is orthographic; expected a perspective camera")
     per_code = _frames_per_code(stage)
     pose, lens = (np.array(times) * per_code for times in (_pose_times(camera), _lens_times(camera)))
-    frames, between = _frames(stage, per_code, pose, lens, f"{path}: {camera.GetPath()}")
+    first, last = _ends(stage, per_code, pose if len(pose) else lens, f"{path}: {camera.GetPath()}")
+    check_span(path, first, last)
+    frames, between = _frames(first, last, pose)
     axes = stage_axes(stage)
     rotation, translation = np.empty((len(frames), 3, 3)), np.empty((len(frames), 3))
     focal, center = np.empty((len(frames), 2)), np.empty((len(frames), 2))
@@ -120,18 +122,21 @@ def _lens_attributes(camera: Any) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _frames(
-    stage: Any, per_code: float, pose: np.ndarray, lens: np.ndarray, what: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whole frames (n,) that have a camera, and which of them lie between keys of the pose, (n,) bool."""
-    keys = pose if len(pose) else lens
+def _ends(stage: Any, per_code: float, keys: np.ndarray, what: str) -> tuple[float, float]:
+    """First and last whole frame, of the keys, or of the stage where there are none."""
     if not len(keys):
         if not stage.HasAuthoredTimeCodeRange():
             raise InputError(f"{what} has no keys, and the stage no range of frames: there is no shot in it")
         keys = np.array([stage.GetStartTimeCode(), stage.GetEndTimeCode()]) * per_code
-    frames = np.arange(np.ceil(keys[0] - NEAR), np.floor(keys[-1] + NEAR) + 1)
-    if not len(frames):
+    first, last = np.ceil(keys[0] - NEAR), np.floor(keys[-1] + NEAR)
+    if last < first:
         raise InputError(f"{what} has keys at no whole frame")
+    return float(first) + 0.0, float(last) + 0.0  # no zero with a sign
+
+
+def _frames(first: float, last: float, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole frames (n,) that have a camera, and which of them lie between keys of the pose, (n,) bool."""
+    frames = np.arange(first, last + 1)
     if not len(pose):
         return frames.astype(int), np.zeros(len(frames), bool)
     # keys of an open shutter lie around the frame, less than one away
