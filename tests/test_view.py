@@ -18,10 +18,11 @@ from sfm.geometry.rotation import rotation_from_rotvec
 from sfm.scene import Reconstruction, Support, Tracks
 from sfm.synthetic import make_shot
 from sfm.view import palette
+from sfm.view.explorer import FOV_DEG
 from sfm.view.figures import write_top_view
 from sfm.view.layout import lay_out, tubes, viewpoint
 from sfm.view.overlay import MIN_WIDTH, VECTOR_GAIN, write_overlay
-from sfm.view.window import FOV_DEG, screenshot, show
+from sfm.view.window import screenshot, show
 
 CAMERA = Camera([1280.0, 1280.0], [640.0, 360.0], [], 1280, 720)
 BACKGROUND = palette.BACKGROUND.astype(int)
@@ -303,14 +304,16 @@ import sys
 import numpy as np
 sys.path.insert(0, sys.argv[2])
 from test_view import CAMERA, shot_of, three_points
-from sfm.view.window import ViewOptions, _Window, screenshot
+from sfm.view.explorer import Explorer
+from sfm.view.inspection import Inspection
+from sfm.view.window import ViewOptions, screenshot
 folder = sys.argv[1]
 options = ViewOptions(width=480, height=270)
 scene, shot = three_points(), shot_of(CAMERA, 12)
 screenshot(scene, shot, folder + "/all.png", options)
 screenshot(scene, shot, folder + "/support.png", ViewOptions("support", width=480, height=270))
 screenshot(scene, shot, folder + "/bare.png", ViewOptions(path=False, frusta=False, width=480, height=270))
-window = _Window(scene, options, "keys", visible=False)
+window = Explorer(Inspection(scene, shot), options, visible=False)
 pictures = [window.picture()]
 for act in (lambda: window.toggle("frusta"), lambda: window.toggle("frusta"), window.next_color, window.reset_view):
     act()

@@ -17,6 +17,7 @@ from sfm.cli.words import app
 from sfm.errors import SfmError
 
 from sfm.cli import solving  # isort: skip (help lists commands in this order)
+from sfm.cli import viewing  # isort: skip
 from sfm.cli import looking  # isort: skip
 from sfm.cli import showing  # isort: skip
 from sfm.cli import orienting  # isort: skip
@@ -24,7 +25,18 @@ from sfm.cli import delivering  # isort: skip
 from sfm.cli import importing  # isort: skip
 from sfm.cli import inserting  # isort: skip
 
-__all__ = ["app", "delivering", "importing", "inserting", "looking", "main", "orienting", "showing", "solving"]
+__all__ = [
+    "app",
+    "delivering",
+    "importing",
+    "inserting",
+    "looking",
+    "main",
+    "orienting",
+    "showing",
+    "solving",
+    "viewing",
+]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -1,7 +1,6 @@
-"""`view`, `evaluate` and `doctor`: what there is, and how good it is."""
+"""`evaluate` and `doctor`: how good a result is, and what is installed."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,36 +12,6 @@ from sfm.errors import UsageError
 if TYPE_CHECKING:
     from sfm.scene import Reconstruction
     from sfm.video import Shot
-
-
-class ColorBy(StrEnum):
-    """What the colour of a point means in `view`."""
-
-    plate = "plate"
-    depth = "depth"
-    residual = "residual"
-    support = "support"
-
-
-@app.command()
-def view(
-    result: Result,
-    screenshot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a PNG instead of opening a window; needs no display.")
-    ] = None,
-    color_by: Annotated[ColorBy, typer.Option(help="What the colour of a point means at first.")] = ColorBy.plate,
-) -> None:
-    """Look at a result: points, camera path and frusta."""
-    from sfm.results import load_model
-    from sfm.view import window
-
-    reconstruction, shot = load_model(result)
-    options = window.ViewOptions(color_by=color_by.value)
-    if screenshot is None:
-        window.show(reconstruction, shot, options)
-    else:
-        window.screenshot(reconstruction, shot, screenshot, options)
-        print(screenshot)
 
 
 @app.command()

@@ -36,6 +36,8 @@ class Layout:
     depth: float
     level: Rigid3
     frusta: np.ndarray
+    frusta_frames: np.ndarray
+    frustum_size: float
     path: np.ndarray
 
 
@@ -69,6 +71,8 @@ def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None) ->
         depth=depth,
         level=_levelled(cams_from_world),
         frusta=frustum_edges(reconstruction, frames, size),
+        frusta_frames=frames,
+        frustum_size=size,
         path=np.stack([centers[step], centers[step + 1]], axis=1),
     )
 

@@ -1,0 +1,74 @@
+"""`view`: a result to look at and to walk about in."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sfm.cli.words import Result, app, calm_opencv
+from sfm.errors import InputError, UsageError
+
+BROWSER = "In a browser"
+
+
+class ColorBy(StrEnum):
+    """What the colour of a point means."""
+
+    plate = "plate"
+    depth = "depth"
+    residual = "residual"
+    support = "support"
+    sigma = "sigma"
+
+
+@app.command()
+def view(
+    result: Result,
+    screenshot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a PNG instead of opening a window; needs no display.")
+    ] = None,
+    color_by: Annotated[ColorBy, typer.Option(help="What the colour of a point means at first.")] = ColorBy.plate,
+    frame: Annotated[int | None, typer.Option(metavar="N", help="Plate number of the frame to start at.")] = None,
+    through: Annotated[
+        bool, typer.Option("--through", help="Start in the shot's camera, the plate behind the points.")
+    ] = False,
+) -> None:
+    """Look at a result: points, camera path, frusta, and through the shot's own camera."""
+    calm_opencv()
+    from sfm import console
+    from sfm.results import load_model
+    from sfm.view import window
+
+    reconstruction, shot = load_model(result)
+    with console.logging_to(console.error_console(), console.Loudness.NORMAL):
+        video = _plates(shot)
+        index = _index(shot, frame)
+        options = window.ViewOptions(color_by=color_by.value, frame=index, through=through)
+        if screenshot is None:
+            window.show(reconstruction, shot, options, video)
+        else:
+            window.screenshot(reconstruction, shot, screenshot, options, video)
+            print(screenshot)
+
+
+def _plates(shot):
+    """The plates of a shot, None where they are gone: the rest can be looked at without them."""
+    from sfm import console
+    from sfm.video import reopen
+
+    try:
+        return reopen(shot)
+    except InputError as error:
+        console.error_console().print(f"note: without plates ({error})", style="yellow")
+        return None
+
+
+def _index(shot, frame: int | None) -> int:
+    """The index of a plate number, that of the first where none is asked for."""
+    numbers = shot.frame_numbers.tolist()
+    if frame is None:
+        return 0
+    if frame not in numbers:
+        raise UsageError(f"--frame {frame}: not one of the shot's, {numbers[0]}-{numbers[-1]}")
+    return numbers.index(frame)
