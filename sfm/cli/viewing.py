@@ -1,12 +1,13 @@
 """`view`: a result to look at and to walk about in."""
 
+import contextlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sfm.cli.words import Result, app, calm_opencv
+from sfm.cli.words import Result, app, calm_opencv, option
 from sfm.errors import InputError, UsageError
 
 BROWSER = "In a browser"
@@ -33,8 +34,20 @@ def view(
     through: Annotated[
         bool, typer.Option("--through", help="Start in the shot's camera, the plate behind the points.")
     ] = False,
+    web: Annotated[bool, option(BROWSER, "Serve it to a browser instead, until interrupted.", "--web")] = False,
+    host: Annotated[
+        str, option(BROWSER, "Whom --web serves: this machine alone, or 0.0.0.0 for all who reach it.", metavar="NAME")
+    ] = "localhost",
+    port: Annotated[
+        int, option(BROWSER, "The port of --web; the next free one where it is taken.", metavar="N")
+    ] = 8080,
+    save_html: Annotated[
+        Path | None, option(BROWSER, "Write a page that needs nothing beside it and no network.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Look at a result: points, camera path, frusta, and through the shot's own camera."""
+    if (screenshot is not None) + (save_html is not None) + web > 1:
+        raise UsageError("--screenshot, --web and --save-html: choose one")
     calm_opencv()
     from sfm import console
     from sfm.results import load_model
@@ -45,11 +58,23 @@ def view(
         video = _plates(shot)
         index = _index(shot, frame)
         options = window.ViewOptions(color_by=color_by.value, frame=index, through=through)
-        if screenshot is None:
-            window.show(reconstruction, shot, options, video)
-        else:
+        if screenshot is not None:
             window.screenshot(reconstruction, shot, screenshot, options, video)
             print(screenshot)
+        elif web:
+            from sfm.view.web import WebViewer
+
+            with WebViewer(reconstruction, shot, options, video, host=host, port=port) as viewer:
+                print(f"{viewer.url}   (until interrupted with ctrl-C)", flush=True)
+                with contextlib.suppress(KeyboardInterrupt):  # how one ends it
+                    viewer.wait()
+        elif save_html is not None:
+            from sfm.view.page import write_page
+
+            write_page(reconstruction, shot, save_html, options, video)
+            print(save_html)
+        else:
+            window.show(reconstruction, shot, options, video)
 
 
 def _plates(shot):

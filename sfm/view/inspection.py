@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3
-from sfm.scene import Reconstruction, Support
+from sfm.scene import Reconstruction, Support, Tracks
 from sfm.video import Shot
 from sfm.view.layout import PLATE_CORNERS, lay_out
 from sfm.view.palette import COLOR_MODES, ColorMode, point_colors
@@ -24,6 +25,7 @@ CLASSES = {
 PICK_RADIUS_PX = 10.0
 SAME_PLACE_PX = 3.0  # points that near to each other under the cursor: the one in front is meant
 BEHIND = 1.05  # the plate stands so many times as deep as the deepest point
+HERE_SIZE = 1.5  # of the frustum of the frame looked at, beside the others'
 THROUGH_MARGIN = 1.02  # what is seen through the shot's camera beside the plate
 
 
@@ -121,6 +123,11 @@ class Inspection:
         half = margin * max(reach[1], reach[0] / aspect)
         return self.reconstruction.cams_from_world[frame], float(2 * np.degrees(np.arctan(half)))
 
+    def plate_depth(self, state: ViewState) -> float:
+        """How far in front of the camera looked at its plate stands: in its frustum, or where one looks through it
+        behind all points."""
+        return self.backdrop_depth(state.frame) if state.through else HERE_SIZE * self.layout.frustum_size
+
     def backdrop_depth(self, frame: int) -> float:
         """How far in front of a frame's camera its plate stands behind all points that are shown."""
         frame = self.camera_frame(frame)
@@ -134,10 +141,10 @@ class Inspection:
 
     def track_on_plate(self, track: int, frame: int, depth: float) -> np.ndarray:
         """Way (n, 3) in the world of a track over the plate of a frame that stands at some depth."""
-        tracks = self._ideal_tracks
+        tracks = self.ideal_tracks
         return self._on_plate(frame, tracks.xy[tracks.track == track], depth)
 
-    def pick(self, xy: tuple[float, float], cam_from_world: Rigid3, observer: Camera, state: ViewState) -> int | None:
+    def pick(self, xy: ArrayLike, cam_from_world: Rigid3, observer: Camera, state: ViewState) -> int | None:
         """The track whose point is at xy, px of the observer's picture: the nearest within `PICK_RADIUS_PX`, of such
         that lie over each other the one in front; None where there is none."""
         tracks = self.shown(state)
@@ -152,15 +159,14 @@ class Inspection:
     def numbers(self, track: int, frame: int) -> PointNumbers:
         """What is known of a track's point, its depth in the camera of a frame."""
         scene = self.reconstruction
-        sightings = np.flatnonzero(scene.tracks.track == track)
-        frames = scene.tracks.frame[sightings]
         depth = scene.cams_from_world[self.camera_frame(frame)].apply(scene.points[track])[2]
+        first, last, length, used = (int(values[track]) for values in self.sightings)
         return PointNumbers(
             track=track,
-            first=int(frames.min(initial=scene.tracks.num_frames - 1)),
-            last=int(frames.max(initial=0)),
-            length=len(frames),
-            used=int(np.count_nonzero(scene.inliers[sightings])),
+            first=first,
+            last=last,
+            length=length,
+            used=used,
             rms_px=float(self.rms_px[track]),
             depth=float(depth),
             sigma=float(scene.point_sigma[track]),
@@ -181,12 +187,22 @@ class Inspection:
         return f"frame {self.shot.frame_numbers[frame]}{word}"
 
     @cached_property
+    def sightings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """First and last frame each track is seen in, how many there are, and how many are used, (tracks,) int each."""
+        tracks, used = self.reconstruction.tracks, self.reconstruction.inliers
+        first, last = np.zeros(tracks.num_tracks, int), np.zeros(tracks.num_tracks, int)
+        last[tracks.track] = tracks.frame  # rising within a track: of several the last one stays
+        first[tracks.track[::-1]] = tracks.frame[::-1]
+        return first, last, tracks.lengths, np.bincount(tracks.track[used], minlength=tracks.num_tracks)
+
+    @cached_property
     def rms_px(self) -> np.ndarray:
         """Reprojection error of each track, (tracks,) px."""
         return self.reconstruction.track_rms_px()
 
     @cached_property
-    def _ideal_tracks(self):
+    def ideal_tracks(self) -> Tracks:
+        """The tracks as a lens without distortion sees them."""
         return self.reconstruction.tracks.undistorted(self.reconstruction.camera)
 
     def _corners(self, frame: int) -> np.ndarray:

@@ -14,6 +14,14 @@ from sfm.scene import Reconstruction, Support
 ColorMode = Literal["plate", "depth", "residual", "support", "sigma"]
 COLOR_MODES: tuple[ColorMode, ...] = ("plate", "depth", "residual", "support", "sigma")
 
+COLOR_WORDS: dict[ColorMode, str] = {
+    "plate": "as on the plate",
+    "depth": "depth, near red to far blue",
+    "residual": "error, green 0, yellow 1, red 2 px",
+    "support": "blue triangulated, orange by the prior",
+    "sigma": "sigma of depth, green 0.1, yellow 3, red 100 %",
+}
+
 TURBO = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_TURBO).reshape(256, 3)[:, ::-1]
 MAX_RESIDUAL_PX = 2.0  # red from here on, yellow at half of it
 LEAST_SIGMA, MOST_SIGMA = 1e-3, 1.0  # of depth, relative: green up to the first, red from the second on

@@ -9,7 +9,7 @@ import numpy as np
 from sfm.view.canvas import Canvas
 from sfm.view.inspection import CLASSES, Inspection, ViewState, short
 from sfm.view.layout import frustum_edges
-from sfm.view.palette import BACKGROUND, FRUSTUM, PATH
+from sfm.view.palette import BACKGROUND, COLOR_WORDS, FRUSTUM, PATH
 from sfm.view.picture import FAINT, INK, draw_dots, draw_lines, draw_text
 from sfm.view.plates import Plates
 
@@ -21,13 +21,6 @@ STRIP_HEIGHT, LINE_HEIGHT, TEXT, DROP = 60, 28, 17, 8  # px: of the lower strip,
 FULL_WIDTH = 1300  # px; in narrower windows words are smaller
 BAR, MARGIN = 16, 24  # px from the upper edge to the timeline, and from the sides
 WARNING = np.array([255, 166, 64], dtype=np.uint8)
-COLOR_WORDS = {
-    "plate": "as on the plate",
-    "depth": "depth, near red to far blue",
-    "residual": "error, green 0, yellow 1, red 2 px",
-    "support": "blue triangulated, orange by the prior",
-    "sigma": "sigma of depth, green 0.1, yellow 3, red 100 %",
-}
 
 
 class Layers:
@@ -72,7 +65,7 @@ class Layers:
         if state.through:
             return None
         frame = self._inspection.camera_frame(state.frame)
-        edges = frustum_edges(self._inspection.reconstruction, np.array([frame]), self._plate_depth(state))
+        edges = frustum_edges(self._inspection.reconstruction, np.array([frame]), self._inspection.plate_depth(state))
         return self._canvas.lines(edges, self._radius(HERE_WIDTH), PICKED)
 
     def plate(self, state: ViewState) -> Any:
@@ -80,7 +73,7 @@ class Layers:
         rgb = self._plates[self._inspection.camera_frame(state.frame)]
         if rgb is None:
             return None
-        corners = self._inspection.plate_corners(state.frame, self._plate_depth(state))
+        corners = self._inspection.plate_corners(state.frame, self._inspection.plate_depth(state))
         return self._canvas.pictures(corners[None], [rgb])
 
     def picked(self, state: ViewState) -> Any:
@@ -94,17 +87,13 @@ class Layers:
         layer = self._canvas.balls(points, BALL_PX * px, PICKED)
         if len(points) == 2:
             layer += self._canvas.lines(points[None], 0.5 * PICKED_WIDTH * px.mean(), PICKED)
-        depth = 0.995 * self._plate_depth(state)  # before the plate, not in it
+        depth = 0.995 * self._inspection.plate_depth(state)  # before the plate, not in it
         scale = depth / observer.focal_length[1] if state.through else self._px
         for track in state.picked:
             way = self._inspection.track_on_plate(track, state.frame, depth)
             if len(way) > 1:
                 layer += self._canvas.lines(np.stack([way[:-1], way[1:]], axis=1), 0.5 * PICKED_WIDTH * scale, PICKED)
         return layer
-
-    def _plate_depth(self, state: ViewState) -> float:
-        inspection = self._inspection
-        return inspection.backdrop_depth(state.frame) if state.through else 1.5 * inspection.layout.frustum_size
 
     def _radius(self, width_px: float) -> float:
         return 0.5 * width_px * self._px
