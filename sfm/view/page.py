@@ -59,7 +59,8 @@ def _data(inspection: Inspection, options: ViewOptions) -> dict[str, Any]:
     return {
         "name": shot.name, "fps": shot.fps, "numbers": shot.frame_numbers.tolist(), "unit": layout.depth,
         "size": [inspection.reconstruction.camera.width, inspection.reconstruction.camera.height],
-        "words": {mode: COLOR_WORDS[mode] for mode in COLOR_MODES}, "start": [options.frame, options.through],
+        "words": {mode: COLOR_WORDS[mode] for mode in COLOR_MODES},
+        "start": [options.frame, options.through], "pointSize": options.point_size,
         "colorBy": options.color_by, "layers": {n: getattr(options, n) for n in ("points", "path", "frusta")},
         "pick": [PICK_RADIUS_PX, SAME_PLACE_PX], "margin": THROUGH_MARGIN, "behind": BEHIND, "hereSize": HERE_SIZE,
         "background": (BACKGROUND / 255).tolist(), "frustum": (FRUSTUM / 255).tolist(), "path": (PATH / 255).tolist(),
@@ -107,7 +108,7 @@ def _points(inspection: Inspection) -> dict[str, Any]:
         "xyz": _floats(_there(inspection, scene.points[tracks])),
         "colors": {mode: _pack(inspection.colors(mode)[tracks]) for mode in COLOR_MODES},
         "track": _pack(tracks.astype("<u4")), "support": _pack(scene.support[tracks].astype(np.uint8)),
-        "classes": {int(support): [CLASSES[support], count] for support, count in inspection.classes().items()},
+        "classes": [[int(support), CLASSES[support], count] for support, count in inspection.classes().items()],
         "first": _pack(first[tracks].astype("<u2")), "last": _pack(last[tracks].astype("<u2")),
         "length": _pack(length[tracks].astype("<u2")), "used": _pack(used[tracks].astype("<u2")),
         "rms": _floats(inspection.rms_px[tracks]), "sigma": _floats(scene.point_sigma[tracks]),

@@ -28,8 +28,8 @@ from sfm.view.plates import Plates
 from sfm.view.web_scene import WebScene
 
 PLATE_WIDTH = 960  # px
-POINT_SIZE, SIZE_STEP = 4, 1e-3  # what its slider says, and what that is in the median depth
-IN_CAMERA = 0.5  # of that size where one looks through the camera: they are to show the plate too
+SIZE_STEP, MOST = 1e-3, 40  # size of a point, of the median depth, for every step of its slider: about a pixel
+IN_CAMERA = 0.6  # of that size where one looks through the camera: they are to show the plate too
 FAR = 1e4  # clipping plane, viser's unit
 ASPECT = 16 / 9  # of a browser that has not told its own yet
 HINT = "Click a point for its numbers, a second one for the distance between them, the background to let go."
@@ -90,7 +90,8 @@ class WebViewer:
         """Serve no more."""
         self._closed.set()
         self._plates.close()
-        self._server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._server.stop()
 
     @property
     def state(self) -> ViewState:
@@ -128,7 +129,7 @@ class WebViewer:
         self._through.on_update(lambda _: self.change(replace(self._state, through=self._through.value)))
         colour = gui.add_dropdown("Colour", COLOR_MODES, initial_value=state.color_by)
         colour.on_update(lambda _: self.change(replace(self._state, color_by=colour.value)))
-        self._size = gui.add_slider("Point size", 1, 40, 1, POINT_SIZE)
+        self._size = gui.add_slider("Point size", 1, MOST, 1, min(max(round(options.point_size), 1), MOST))
         self._size.on_update(lambda _: self._draw_points())
         with gui.add_folder("Show"):
             for support, number in self._inspection.classes().items():
