@@ -1,18 +1,20 @@
 # make demo     solve the sample shot; pictures and files in out/demo
 # make test     the tests            make check    ruff and pyright       make format   ruff, in place
 # make test-dcc the tests that Blender itself reads for us (its module bpy, 400 MB, in .venv-bpy)
-# make system   Debian packages that a bare machine lacks
+# make system   Debian packages that a bare machine lacks, and those that tests of windows and pages need
 
 PYTHON ?= python3
 BIN := .venv/bin
 SHOT := data/sample_shot
 PACKAGES := libgl1 libegl1 libglib2.0-0 libusb-1.0-0
+# without them tests are skipped; left out where they do not exist, as on Ubuntu
+TEST_PACKAGES := xvfb xdotool chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: demo test test-dcc check format system
 
 demo: .venv/.core
-	@$(BIN)/python -c "import cv2" 2>/dev/null || { echo "OpenCV lacks system libraries: make system"; $(MAKE) system; }
+	@$(BIN)/python -c "import cv2" 2>/dev/null || { echo "OpenCV lacks system libraries: make system"; $(MAKE) system TEST_PACKAGES=; }
 	$(BIN)/sfm reconstruct $(SHOT)/sample.mp4 --depth $(SHOT)/depth --focal-px 622.65 -o out/demo --force
 	@echo
 	@echo "look at    out/demo/report.html  out/demo/overlay_depth_0025.png  out/demo/top_view.png"
@@ -56,4 +58,5 @@ system:
 	@command -v apt-get >/dev/null || { echo "no apt-get here: install by hand what gives libGL, libEGL, glib and libusb" >&2; exit 1; }
 	$(SUDO) apt-get update -qq
 	$(SUDO) apt-get install -y -qq --no-install-recommends $(PACKAGES) \
+		$$(for package in $(TEST_PACKAGES); do apt-cache show $$package >/dev/null 2>&1 && echo $$package; done) \
 		$$($(PYTHON) -c "import ensurepip" 2>/dev/null || echo python3-venv)

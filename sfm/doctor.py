@@ -32,6 +32,7 @@ EXTRAS = {
     "film": (("av",), "sfm film, sfm insert: movies as H.264; movies of 10 and more bits and time code read"),
     "timeline": (("OpenTimelineIO", "otio-cmx3600-adapter"), "clips out of .otio and .edl; sfm export --format otio"),
     "view": (("open3d",), "sfm view: the 3D window and its screenshots; sfm insert, sfm dense"),
+    "web": (("viser",), "sfm view --web: the same in a browser"),
 }
 
 

@@ -79,7 +79,7 @@ ORDER = [
     "cli",
 ]
 HEAVY = {"torch", "open3d", "transformers", "kornia", "onnxruntime", "pxr", "PIL", "matplotlib", "jinja2"}
-HEAVY |= {"av", "opentimelineio"}
+HEAVY |= {"av", "opentimelineio", "viser"}
 MAY_PRINT = {"cli", "console.py", "doctor.py"}
 NO_MODULE = {"utils", "util", "common", "core", "base", "types", "helpers", "misc"}
 

@@ -287,13 +287,56 @@ def test_view_hands_over_to_the_viewer(solved, sfm, tmp_path, monkeypatch):
     monkeypatch.setattr(window, "show", lambda *args: seen.append(args))
     monkeypatch.setattr(window, "screenshot", lambda *args: seen.append(args))
     assert sfm("view", solved[0])[0] == 0
-    assert (
-        sfm("view", solved[0], "--screenshot", tmp_path / "a.png", "--color-by", "depth")[1].strip().endswith("a.png")
-    )
-    (scene, shot, options), (_, _, path, colored) = seen
+    last = str(NUMBERS[-1])
+    args = ("view", solved[0], "--screenshot", tmp_path / "a.png", "--color-by", "sigma", "--frame", last, "--through")
+    assert sfm(*args)[1].strip().endswith("a.png")
+    (scene, shot, options, video), (_, _, path, other, _) = seen
     assert isinstance(scene, Reconstruction) and shot.frame_numbers.tolist() == list(NUMBERS)
-    assert (options.color_by, colored.color_by, path) == ("plate", "depth", tmp_path / "a.png")
+    assert video.read(0) is not None
+    assert (options.color_by, options.frame, options.through) == ("plate", 0, False)
+    assert (other.color_by, other.frame, other.through, path) == ("sigma", len(NUMBERS) - 1, True, tmp_path / "a.png")
     refused(sfm("view", tmp_path), 3, "no result")
+    refused(sfm("view", solved[0], "--frame", "7"), 2, f"--frame 7: not one of the shot's, {NUMBERS[0]}-{last}")
+    refused(sfm("view", solved[0], "--web", "--save-html", tmp_path / "v.html"), 2, "choose one")
+
+
+def test_view_writes_a_page_and_does_without_plates(solved, sfm, tmp_path):
+    code, said, told = sfm("view", solved[0], "--save-html", tmp_path / "v.html")
+    assert (code, said.strip(), told) == (0, str(tmp_path / "v.html"), "")
+    shutil.copytree(solved[0], tmp_path / "moved")
+    solve = json.loads((tmp_path / "moved" / "solve.json").read_text())
+    solve["shot"]["source"] = str(tmp_path / "gone.####.png")
+    (tmp_path / "moved" / "solve.json").write_text(json.dumps(solve))
+    code, said, told = sfm("view", tmp_path / "moved", "--save-html", tmp_path / "w.html")
+    assert code == 0 and "without plates" in told
+    pages = [(tmp_path / name).read_text().count("data:image/jpeg") for name in ("v.html", "w.html")]
+    assert pages == [len(NUMBERS), 0]
+
+
+def test_view_serves_a_page_until_interrupted(solved, sfm, monkeypatch):
+    from sfm.view import web
+
+    asked = []
+
+    class Fake:
+        url = "http://localhost:8099"
+
+        def __init__(self, *args, **settings):
+            asked.append((args[2], settings))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            asked.append("closed")
+
+        def wait(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(web, "WebViewer", Fake)
+    code, said, told = sfm("view", solved[0], "--web", "--port", "8099", "--through")
+    assert code == 0 and said.startswith("http://localhost:8099 ") and told == ""
+    assert asked[0][0].through and asked[0][1] == {"host": "localhost", "port": 8099} and asked[1] == "closed"
 
 
 def test_the_same_again_is_the_same(solved, plate, sfm, tmp_path):

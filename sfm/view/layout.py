@@ -28,7 +28,8 @@ class Layout:
     """A reconstruction laid out for drawing, in its own world.
 
     shown (tracks,) bool: points drawn; depth: median distance of them from the first camera; level: where the first
-    camera stands, its horizon levelled (x right, y down, z forward); frusta (n, 8, 2, 3): edges of the frusta; path
+    camera stands, its horizon levelled (x right, y down, z forward); frusta (n, 8, 2, 3): edges of the frusta;
+    frusta_frames (n,) int: the frames they are of; frustum_size: how far their plates stand from the cameras; path
     (m, 2, 3): steps of the camera from frame to frame, none across a frame without a camera.
     """
 

@@ -19,11 +19,11 @@ class Plates:
     shot; width: of the pictures, px, no more than the plate's; frames: which ones, rising, None for all. Without a
     video there is none.
 
-    >>> video = Video.from_arrays([np.full((90, 160, 3), 50, np.uint8)])
+    >>> video = Video.from_arrays([np.full((90, 160, 3), 50, np.uint8)] * 2)
     >>> plates = Plates(video, Camera.from_focal_px(100, 160, 90), 80)
     >>> plates.wait()
     >>> plates[0].shape, plates.read
-    ((45, 80, 3), 1)
+    ((45, 80, 3), 2)
     """
 
     def __init__(self, video: Video | None, camera: Camera, width: int, frames: Sequence[int] | None = None):
