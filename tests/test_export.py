@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from plyfile import PlyData
 from scipy.spatial.transform import Rotation
-from solved import solve
+from solved import shot_of, solve
 
 from sfm.bridging import bridge
 from sfm.errors import InputError, UsageError
@@ -17,6 +17,7 @@ from sfm.export import (
     PLACES,
     SETS,
     TOLD_FORMATS,
+    FilmCamera,
     export,
     read_colmap,
     write_colmap,
@@ -309,3 +310,26 @@ def test_a_camera_of_eight_coefficients_keeps_them_all(rng, tmp_path):
     reconstruction, shot = perturbed(rng)
     write_colmap(dataclasses.replace(reconstruction, camera=lens), shot, tmp_path / "0")
     np.testing.assert_array_equal(read_colmap(tmp_path / "0")[0].camera.distortion, lens.distortion)
+
+
+@pytest.mark.parametrize("most", [100, 300])
+def test_locators_are_spread_over_picture_shot_and_depth(rng, most):
+    """The points known best lie in one corner: every part that has points still gets some, by their best ones first."""
+    truth = make_shot("dolly", rng=rng, num_frames=9, num_tracks=900)
+    scene, _ = solve(truth, rng, error=0.01, lost=())
+    tracks, size = scene.tracks, np.array([truth.camera.width, truth.camera.height])
+    rows = tracks.in_frame(0)[scene.inliers[tracks.in_frame(0)]]
+    cell_of = np.full(tracks.num_tracks, -1)
+    cell_of[tracks.track[rows]] = (tracks.xy[rows] / size * 3).astype(int) @ [1, 3]
+    sigma = rng.uniform(0.01, 0.02, tracks.num_tracks)
+    sigma[cell_of == 0] /= 1000
+    scene = dataclasses.replace(scene, point_sigma=sigma)
+    film = FilmCamera.of(scene, shot_of(truth.camera, 9))
+    best = film.best_tracks(scene, most)
+    assert len(best) == len(set(best.tolist())) == min(most, len(film.tracks))
+    np.testing.assert_array_equal(best, film.best_tracks(scene, most))
+    counts, there = (np.bincount(cell_of[of][cell_of[of] >= 0], minlength=9) for of in (film.tracks[best], film.tracks))
+    assert (counts >= np.minimum(there, most // 30)).all(), counts
+    assert film.tracks[best[0]] == film.tracks[np.argmin(sigma[film.tracks])]
+    depth = scene.points[film.tracks, 2]
+    assert 0.3 < np.mean(depth[best] > np.median(depth)) < 0.7

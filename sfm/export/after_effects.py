@@ -115,7 +115,7 @@ def write_jsx(
     def in_comp(places: np.ndarray) -> np.ndarray:
         return px * FLIP * places / [aspect, 1, 1] + [*space / 2, 0]
 
-    best = film.best_tracks(reconstruction)[:MAX_NULLS]
+    best = film.best_tracks(reconstruction, MAX_NULLS)
     turns = Rotation.from_matrix(FLIP[:, None] * film.world_from_cams.rotation * FLIP).as_euler("XYZ", degrees=True)
     first, last = int(shot.frame_numbers[0]), int(shot.frame_numbers[-1])
     plate_at = space / 2 + size / 2 - center if not centred else size / 2

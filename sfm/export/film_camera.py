@@ -1,7 +1,7 @@
 """A solve as film programs count it: millimetres of a film back, a world with y up, a camera that looks along its -z.
 
-Such cameras are ideal pinholes and go with the undistorted plate. The film back's width is told, or assumed and said to
-be; its height follows from the plate and its pixel aspect.
+Such cameras are ideal pinholes: of a lens that distorts they do not go with the plate as it is. The film back's width
+is told, or assumed and said to be; its height follows from the plate and its pixel aspect.
 """
 
 import re
@@ -24,6 +24,7 @@ METERS = {"m": 1.0, "cm": 0.01}
 NEAR_M, FAR_M = 0.01, 1e4  # what a camera shows: programs' own near planes cut small sets
 MM_PER_INCH = 25.4
 MAX_LOCATORS = 300
+PARTS = 3  # of the picture's width and height, and of the shot, that give points in turn
 Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # from y up
 FLIP = np.array([1.0, -1.0, -1.0])  # y down, z forward to y up, z backward; its own inverse
 
@@ -155,9 +156,38 @@ class FilmCamera:
         away = np.linalg.norm(self.points - self.world_from_cams.translation[0], axis=1)
         return float(np.median(away)) / 200
 
-    def best_tracks(self, reconstruction: Reconstruction) -> np.ndarray:
-        """Indices into `tracks` of the points that are known best, at most `MAX_LOCATORS`."""
-        return np.argsort(reconstruction.point_sigma[self.tracks], kind="stable")[:MAX_LOCATORS]
+    def best_tracks(self, reconstruction: Reconstruction, most: int = MAX_LOCATORS) -> np.ndarray:
+        """Indices into `tracks` of at most `most` points: all parts of the picture, in all parts of the shot, give
+        their best known one in turn, each of its quarters, near and far."""
+        sigma = reconstruction.point_sigma[self.tracks]
+        of, part, cell, quarter, far = self._sightings(reconstruction)
+        place = np.ravel_multi_index((part, cell), (PARTS, PARTS**2))
+        spot = np.ravel_multi_index((place, quarter, far), (PARTS**3, 4, 2))
+        turn = _turns(place, np.lexsort([sigma[of], _turns(spot, np.lexsort([sigma[of]]))]))
+        order = [*of[np.lexsort([sigma[of], turn])], *np.argsort(sigma, kind="stable")]  # those seen nowhere come last
+        return np.array(list(dict.fromkeys(order))[:most], int)
+
+    def _sightings(self, reconstruction: Reconstruction) -> tuple[np.ndarray, ...]:
+        """Where each point is first seen in each part of the shot: index into `tracks`, part, cell of the picture's
+        grid, quarter of this cell, and whether it is farther than half of the points seen then in that cell."""
+        tracks, size = reconstruction.tracks, self.size
+        row_of = np.full(tracks.num_tracks, -1)
+        row_of[self.tracks] = np.arange(len(self.tracks))
+        used = np.flatnonzero(reconstruction.inliers & (row_of[tracks.track] >= 0))
+        part = tracks.frame[used] * PARTS // len(reconstruction.registered)
+        used = used[np.lexsort([tracks.frame[used], part, tracks.track[used]])]
+        part = tracks.frame[used] * PARTS // len(reconstruction.registered)
+        first = np.unique(tracks.track[used] * PARTS + part, return_index=True)[1]
+        used, part = used[first], part[first]
+        fine = (tracks.xy[used] / size * 2 * PARTS).astype(int).clip(0, 2 * PARTS - 1)
+        cell, quarter = fine // 2 @ [1, PARTS], fine % 2 @ [1, 2]
+        cams = reconstruction.cams_from_world[tracks.frame[used]]
+        depth = (cams.rotation[:, 2] * reconstruction.points[tracks.track[used]]).sum(-1) + cams.translation[:, 2]
+        far, place = np.zeros(len(used), int), PARTS**2 * part + cell
+        for one in np.unique(place):
+            there = place == one
+            far[there] = depth[there] > np.median(depth[there])
+        return row_of[tracks.track[used]], part, cell, quarter, far
 
     def comments(self) -> list[str]:
         """What a reader of a file should know, a line each."""
@@ -166,10 +196,19 @@ class FilmCamera:
         lines = [f"film back {width:.6g} x {height:.6g} mm{told}", f"lengths in {self.options.unit}"]
         if self.distorted:
             lines.append(
-                "an ideal pinhole: goes with the plate undistorted at its own size; sfm undistort writes a larger one"
+                "an ideal pinhole, not for the plate as it is: sfm undistort writes plates, maps and their camera"
             )
         if len(self.missing):
             lines.append(f"no camera, and no key: frames {frame_ranges(self.missing)}")
         if len(self.bridged):
             lines.append(f"interpolated, not seen: frames {frame_ranges(self.bridged)}")
         return lines
+
+
+def _turns(groups: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """How many of its own group come before each item, (n,), in an order (n,) of indices."""
+    by_group = order[np.argsort(groups[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))
+    turn = np.empty(len(order), int)
+    turn[by_group] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    return turn
