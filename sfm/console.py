@@ -81,6 +81,11 @@ def output_console() -> Console:
     return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
+def note(text: str) -> None:
+    """One line on stderr of what should be known of a result that is there."""
+    error_console().print(f"note: {text}", style="yellow")
+
+
 @contextmanager
 def logging_to(console: Console, loudness: Loudness) -> Iterator[Callable[[], str]]:
     """Show the library's log on a console; yields a function that gives the whole of it as text so far."""

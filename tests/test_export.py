@@ -19,6 +19,7 @@ from sfm.export import (
     TOLD_FORMATS,
     FilmCamera,
     export,
+    lens_note,
     read_colmap,
     write_colmap,
     write_ply,
@@ -333,3 +334,11 @@ def test_locators_are_spread_over_picture_shot_and_depth(rng, most):
     assert film.tracks[best[0]] == film.tracks[np.argmin(sigma[film.tracks])]
     depth = scene.points[film.tracks, 2]
     assert 0.3 < np.mean(depth[best] > np.median(depth)) < 0.7
+
+
+def test_of_a_lens_that_distorts_it_is_said_what_goes_with_which_plate(rng):
+    bent, _ = perturbed(rng, "OPENCV")
+    straight, _ = perturbed(rng)
+    assert lens_note(straight, ["usd", "nk"]) == "" and lens_note(bent, ["colmap", "json", "nk", "stmap"]) == ""
+    assert "usd, fbx are of an ideal pinhole" in lens_note(bent, ["usd", "json", "fbx"])
+    assert "sfm undistort" in lens_note(bent, ["vfx"]) and "--format nk,stmap" in lens_note(bent, ["nk"])

@@ -28,6 +28,7 @@ def export(
     )] = None,
 ) -> None:  # fmt: skip
     """Write a result for another program."""
+    from sfm import console
     from sfm import export as exporters
     from sfm.results import add_to_result, load_model, solve_of
 
@@ -38,6 +39,8 @@ def export(
         add_to_result(result, (result / place.relative_to(output or result) for place in written.values()))
     for place in written.values():
         print(place)
+    if note := exporters.lens_note(scene, written):
+        console.note(note)
 
 
 @app.command()

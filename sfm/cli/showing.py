@@ -21,7 +21,7 @@ def report(result: Solved) -> None:
     with console.logging_to(console.error_console(), console.Loudness.NORMAL):
         files, notes = renew_report(result)
     for note in notes:
-        console.error_console().print(f"note: {note}", style="yellow")
+        console.note(note)
     for file in files:
         print(file)
 

@@ -240,6 +240,8 @@ def reconstruct(
         )
     if not quiet:
         console.summarize(console.output_console(), solve, str(output))
+        if note := exporters.lens_note(reconstruction, exported):
+            console.note(note)
     worse = {None: (), Gate.REVIEW: ("FAIL",), Gate.PASS: ("FAIL", "REVIEW")}[fail_below]
     if solve["verdict"] in worse:
         raise BelowGateError(f"{output}: verdict {solve['verdict']}, below the {fail_below} asked for")

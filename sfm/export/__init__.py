@@ -39,6 +39,7 @@ __all__ = [
     "FilmCamera",
     "FilmOptions",
     "export",
+    "lens_note",
     "named",
     "read_colmap",
     "write_alembic",
@@ -75,6 +76,7 @@ PLACES = {
     "jsx": "shot.jsx", "json": "camera.json", "stmap": "stmap", "otio": "shot.otio",
 }  # fmt: skip
 OF_FLAT_PLATES = {"nk", "stmap"}  # need the lens undone
+PINHOLES = ("usd", "chan", "blender", "fbx", "ma", "abc", "jsx")  # that hold no distortion
 ALWAYS = ("colmap", "ply", "tum")  # what every result holds
 SETS = {"vfx": ("usd", "chan", "blender", "fbx", "ma", "jsx", "csv", "json", "colmap", "ply", "nk", "stmap")}
 
@@ -92,6 +94,22 @@ def named(formats: Iterable[str]) -> list[str]:
         if name in names:
             require(*needs)
     return names
+
+
+def lens_note(reconstruction: Reconstruction, formats: Iterable[str]) -> str:
+    """Which of these formats do not go with the plates of a lens that distorts, and what does; empty where all do."""
+    if not reconstruction.camera.distortion.any():
+        return ""
+    names = named(formats)
+    if flat := [name for name in names if name in PINHOLES]:
+        are = "are of an ideal pinhole" if len(flat) > 1 else "is of an ideal pinhole"
+        return (
+            f"the lens distorts: {', '.join(flat)} {are}, not for the plates as they are; "
+            "sfm undistort OUT -o DIR writes plates, maps and the camera together"
+        )
+    if "nk" in names and "stmap" not in names:
+        return "the lens distorts: shot.nk undistorts the plate by the maps beside it; --format nk,stmap writes both"
+    return ""
 
 
 def export(

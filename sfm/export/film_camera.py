@@ -196,7 +196,7 @@ class FilmCamera:
         lines = [f"film back {width:.6g} x {height:.6g} mm{told}", f"lengths in {self.options.unit}"]
         if self.distorted:
             lines.append(
-                "an ideal pinhole, not for the plate as it is: sfm undistort writes plates, maps and their camera"
+                "an ideal pinhole, not for the plate as it is; sfm undistort writes plates and a camera for them"
             )
         if len(self.missing):
             lines.append(f"no camera, and no key: frames {frame_ranges(self.missing)}")

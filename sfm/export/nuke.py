@@ -46,8 +46,8 @@ def write_nk(
     """Write the plate, a Camera3 with a key a frame, the points known best as spheres, and a picture of all three.
 
     The plate of a lens that distorts goes through an STMap, which reads `stmap/` beside the script as `write_stmaps`
-    leaves it, and the camera is that of the larger, centred picture which comes out. Where no plate is known there is
-    no Read. Raises `UsageError` for a lens that cannot be undistorted, `InputError` when `path` cannot be written.
+    leaves it, and the camera is that of the centred picture which comes out. Where no plate is known there is no Read.
+    Raises `UsageError` for a lens that cannot be undistorted, `InputError` when `path` cannot be written.
     """
     film, comments = _on_flat_plate(reconstruction, shot, options)
     best = film.best_tracks(reconstruction)
@@ -68,9 +68,9 @@ def _on_flat_plate(reconstruction: Reconstruction, shot: Shot, options: FilmOpti
     if not reconstruction.camera.distortion.any():
         film = FilmCamera.of(reconstruction, shot, options)
         return film, film.comments()
-    flat, larger = undistorted(reconstruction, shot)
-    width_mm = (options.sensor_mm or FULL_FRAME_MM) * larger.width / shot.width
-    film = FilmCamera.of(flat, larger, replace(options, sensor_mm=width_mm))
+    flat, there = undistorted(reconstruction, shot)
+    width_mm = (options.sensor_mm or FULL_FRAME_MM) * there.width / shot.width
+    film = FilmCamera.of(flat, there, replace(options, sensor_mm=width_mm))
     comments = [*film.comments(), "goes with the plate after its STMap; sfm export --format stmap writes the maps"]
     return film, comments + ([ASSUMED] if options.sensor_mm is None else [])
 

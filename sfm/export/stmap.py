@@ -1,5 +1,8 @@
 """STMaps there and back: the undistorted plate is that of an ideal pinhole that sees all of the plate.
 
+It is as large as that takes at the same focal length, more or less than the plate. The plate's border is curved in it,
+so that edges are black where the plate showed nothing.
+
 An STMap says of each of its pixels where to read the other picture: R from left to right, G from bottom to top, each as
 part of that picture's size, 32-bit float, alpha 1 where that is inside it (Nuke's STMap node, OpenImageIO's st_warp).
 """
