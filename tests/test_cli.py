@@ -229,14 +229,18 @@ def test_export_elsewhere(solved, sfm, tmp_path):
 
 def test_undistort(solved, sfm, tmp_path):
     """This lens does not distort: the plates come out as they were; a second time into the same folder is refused."""
-    code, said, _ = sfm("undistort", solved[0], "-o", tmp_path / "flat", "--format", "chan")
-    assert code == 0 and [Path(line).name for line in said.split()] == ["plates", "camera.chan"]
+    code, said, told = sfm("undistort", solved[0], "-o", tmp_path / "flat", "--format", "chan")
+    assert (
+        code == 0
+        and "nothing to undo" in told
+        and [Path(line).name for line in said.split()] == ["plates", "camera.chan"]
+    )
     plates = sorted((tmp_path / "flat" / "plates").iterdir())
     source = json.loads((solved[0] / "solve.json").read_text())["shot"]
     assert Path(source["source"]).is_absolute() and len(plates) == len(source["frame_numbers"])
     was = cv2.imread(str(Path(source["source"]).parent / source["frame_names"][0]))
     np.testing.assert_allclose(cv2.imread(str(plates[0])).astype(int), was, atol=2)
-    refused(sfm("undistort", solved[0], "-o", tmp_path / "flat"), 2, "holds plates already")
+    refused(sfm("undistort", solved[0], "-o", tmp_path / "flat"), 2, "holds undistorted plates already; --force")
     refused(sfm("undistort", solved[0], "-o", tmp_path / "b", "--format", "3ds"), 2, "format 3ds", tmp_path / "b")
     refused(sfm("export", solved[0], "--format", ","), 2, "names no format")
 

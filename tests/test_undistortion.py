@@ -136,7 +136,7 @@ def test_everything_that_goes_with_the_undistorted_plate(rng, tmp_path):
     scene, shot = perturbed(rng, "OPENCV")
     pictures = rng.integers(0, 255, (len(shot.frame_names), shot.height // 8, shot.width // 8, 3), np.uint8)
     plates = [cv2.resize(picture, (shot.width, shot.height), interpolation=cv2.INTER_CUBIC) for picture in pictures]
-    written = write_undistorted(tmp_path, scene, Video.from_arrays(plates, "sh010"), ["nk", "colmap"])
+    written = write_undistorted(tmp_path / "flat", scene, Video.from_arrays(plates, "sh010"), ["nk", "colmap"])
     ideal = undistorted_camera(scene.camera)
     video = open_video(written["plates"])
     assert (video.shot.width, video.shot.height, len(video)) == (ideal.width, ideal.height, len(plates))
@@ -144,6 +144,7 @@ def test_everything_that_goes_with_the_undistorted_plate(rng, tmp_path):
         f"{ideal.width} {ideal.height} 0 0" in written["nk"].read_text()
         and "sh010.####.png" in written["nk"].read_text()
     )
+    assert str(tmp_path / "flat" / "plates") in written["nk"].read_text() and ".tmp" not in written["nk"].read_text()
     st = undistort_map(scene.camera, ideal)
     row, column = ideal.height // 2, ideal.width // 3
     x, y = st[row, column, 0] * shot.width - 0.5, (1 - st[row, column, 1]) * shot.height - 0.5
@@ -189,3 +190,27 @@ def test_a_log_plate_stays_log_in_sixteen_bits(rng, tmp_path):
     middle = plate[plate.shape[0] // 2]
     inside = middle[middle.max(axis=1) > 0.29 * 65535][4:-4]  # cubic interpolation overshoots at the edge
     assert plate.dtype == np.uint16 and inside.max() <= 0.351 * 65535 and len(np.unique(inside)) > 40
+
+
+def test_whole_or_not_at_all_and_replaced_only_when_told(rng, tmp_path):
+    scene, _ = perturbed(rng, "OPENCV")
+    size = (scene.camera.height, scene.camera.width, 3)
+    video = Video.from_arrays([np.full(size, 10 * k, np.uint8) for k in range(8)], "sh010")
+    folder = tmp_path / "flat"
+
+    def interrupt(part):
+        if part > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_undistorted(folder, scene, video, ["chan"], progress=interrupt)
+    assert not list(tmp_path.iterdir())
+    write_undistorted(folder, scene, video, ["chan"])
+    with pytest.raises(UsageError, match="undistorted plates already; --force"):
+        write_undistorted(folder, scene, video, ["chan"])
+    written = write_undistorted(folder, scene, video, ["colmap"], force=True)
+    assert {file.name for file in folder.iterdir()} == {"plates", "sparse", "undistort.exr", "redistort.exr"}
+    assert written["colmap"].is_dir() and [file.name for file in tmp_path.iterdir()] == ["flat"]
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"did not write \(notes.txt\)"):
+        write_undistorted(folder, scene, video, ["chan"], force=True)

@@ -52,12 +52,14 @@ def undistort(
     )] = ["vfx"],  # noqa: B006
     sensor_mm: Annotated[float | None, typer.Option(metavar="MM", help="As for export, of the plate before.")] = None,
     units: Annotated[Unit | None, typer.Option("--units", "--unit", help="As for export.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace plates undistorted before, once these are done.")]
+    = False,
 ) -> None:  # fmt: skip
     """Write undistorted plates, STMaps there and back, and the camera that goes with them."""
     calm_opencv()
     from sfm import console
     from sfm.results import load_result
-    from sfm.undistortion import write_undistorted
+    from sfm.undistortion import nothing_to_undo, write_undistorted
     from sfm.video import reopen
 
     scene, shot, _ = load_result(result)
@@ -65,10 +67,12 @@ def undistort(
     with console.stages(told, console.loudness(False, False, False)) as progress:
         written = write_undistorted(
             output, scene, reopen(shot), names(formats), film,
-            lambda part: progress("undistorting", part, f"{len(shot.frame_numbers)} frames"),
+            lambda part: progress("undistorting", part, f"{len(shot.frame_numbers)} frames"), force=force,
         )  # fmt: skip
     for place in written.values():
         print(place)
+    if nothing_to_undo(scene.camera):
+        console.note("no distortion, and the principal point is in the middle: nothing to undo, these are the plates")
 
 
 def film_options(result: Path, sensor_mm: float | None, units: Unit | None) -> "FilmOptions":
