@@ -6,7 +6,8 @@ find y up, the camera looking along their -z.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,11 +27,13 @@ MIN_GROUND_DEG = 2.0  # between the sides of the triangle that three tracks on t
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneFrame:
     """scene_from_world: from the world of a solve; unit: what lengths are written in unless told otherwise, a unit of
-    the scene being a metre; said: how it was found and how sure that is."""
+    the scene being a metre; said: how it was found and how sure that is; told: what it was asked for, in words by name
+    of the option, as `sfm orient` keeps it for the next time."""
 
     scene_from_world: Sim3
     unit: Literal["m", "cm"] = "m"
     said: tuple[str, ...] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> Path:
         """Write `scene_frame.json` into a folder; where it is. Raises `InputError` where it cannot be written."""
@@ -41,6 +44,7 @@ class SceneFrame:
             "translation": self.scene_from_world.translation.tolist(),
             "unit": self.unit,
             "said": list(self.said),
+            "told": dict(self.told),
         }
         with replacing(Path(folder) / SCENE_FRAME) as temporary:
             temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
@@ -57,7 +61,7 @@ class SceneFrame:
             if told["format_version"] != FORMAT_VERSION or told["unit"] not in ("m", "cm"):
                 raise ValueError("of a kind that is not known here")
             frame = Sim3(told["scale"], told["rotation"], told["translation"])
-            return cls(frame, told["unit"], tuple(told["said"]))
+            return cls(frame, told["unit"], tuple(told["said"]), dict(told.get("told", {})))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: cannot be read ({reason(error)}); sfm orient --reset takes it away") from error
 

@@ -1,6 +1,8 @@
 """Scene frames: what is up, where 0 is and how large, and that every export agrees."""
 
+import csv
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -175,6 +177,66 @@ def test_lengths_and_directions_in_words(model, capsys):
     there = load_model(folder)[0].points
     np.testing.assert_allclose((there[8] - there[3])[[0, 2]], 0, atol=1e-9)
     assert there[8, 1] < there[3, 1]  # y is down
+
+
+def test_what_was_told_before_stays(model, capsys):
+    folder, scene, _ = model
+    assert sfm(capsys, "orient", folder, "--ground", "track 0, track 5, track 9")[0] == 0
+    code, said, _ = sfm(capsys, "orient", folder, "--scale", "track 7, track 12 = 250", "--units", "cm")
+    assert code == 0 and "as told before: --ground 'track 0, track 5, track 9'" in said
+    there = load_model(folder)[0]
+    np.testing.assert_allclose(there.points[[0, 5, 9], 1], 0, atol=1e-9)
+    assert np.linalg.norm(there.points[12] - there.points[7]) == pytest.approx(2.5)
+    centers = 100 * there.centers_in_world
+    path = np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()
+    assert f"lengths in cm: the first camera is {-centers[0, 1]:.4g} cm above 0, its path {path:.4g} cm long" in said
+    assert sfm(capsys, "orient", folder, "--origin", "100,200,-300", "--units", "m")[0] == 0
+    scale = 2.5 / np.linalg.norm(scene.points[12] - scene.points[7])
+    again = orient(scene, ground=scene.points[[0, 5, 9]], origin=np.array([100, -200, 300.0]), scale=scale)
+    frame = SceneFrame.load(folder)
+    assert frame is not None and frame.unit == "m"
+    np.testing.assert_allclose(frame.scene_from_world.translation, again.scene_from_world.translation)
+    assert sfm(capsys, "orient", folder, "--ground", "auto", "--scale", "auto", "--origin", "auto")[0] == 0
+    np.testing.assert_array_equal(load_model(folder)[0].points, scene.transform(orient(scene).scene_from_world).points)
+    code, _, told = sfm(capsys, "orient", folder, "--reset", "--units", "cm")
+    assert code == 2 and "--reset" in told
+
+
+def test_tracks_by_where_they_are_seen(model, capsys, tmp_path):
+    folder, scene, shot = model
+    tracks = scene.tracks
+    row = int(np.flatnonzero(scene.inliers & (tracks.frame == 2))[20])
+    number, (x, y), track = int(shot.frame_numbers[2]), tracks.xy[row], int(tracks.track[row])
+    code, said, told = sfm(capsys, "orient", folder, "--origin", f"frame {number},{x + 0.1:.3f},{y:.3f}")
+    assert code == 0 and f"is track {track}, 0.1 px away" in said, told
+    np.testing.assert_allclose(load_model(folder)[0].points[track], 0, atol=1e-9)
+    frame = SceneFrame.load(folder)
+    assert frame is not None and frame.told == {"origin": f"track {track}"}
+    for place, error in {
+        f"frame {number},100000,5": "no track within .* the nearest is track",
+        "frame 77,5,5": "no such frame; the shot",
+    }.items():  # fmt: skip
+        code, _, told = sfm(capsys, "orient", folder, "--origin", place)
+        assert code == 2 and re.search(error, told), told
+    assert sfm(capsys, "export", folder, "--format", "points", "-o", tmp_path / "out")[0] == 0
+    with open(tmp_path / "out" / "points.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    there = load_model(folder)[0]
+    assert [int(row["track"]) for row in rows] == np.flatnonzero(there.has_point).tolist()
+    for row in rows[::40]:
+        j, i = int(row["track"]), int(np.flatnonzero(shot.frame_numbers == int(row["first_frame"]))[0])
+        np.testing.assert_allclose([float(row[a]) for a in "xyz"], there.points[j] * [1, -1, -1], rtol=1e-5, atol=1e-6)
+        seen = there.camera.at(i).img_from_cam(there.cams_from_world[i].apply(there.points[j]))
+        np.testing.assert_allclose([float(row["first_x_px"]), float(row["first_y_px"])], seen, atol=2)
+
+
+def test_a_survey_world_is_not_replaced_in_silence(model, capsys, monkeypatch):
+    from sfm import results
+
+    points = {"points": [{"track": 1, "sigmas": 0.5}], "distances": []}
+    monkeypatch.setattr(results, "solve_of", lambda folder: {"survey": points})
+    _, said, _ = sfm(capsys, "orient", model[0])
+    assert "replaces the survey's world" in said and "the scale is the survey's own" in said
 
 
 def test_a_model_of_others_is_left_as_it_is(model):

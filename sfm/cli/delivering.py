@@ -16,7 +16,7 @@ def export(
     result: Result,
     formats: Annotated[list[str], typer.Option(
         "--format", metavar="NAME,...",
-        help="usd abc nk chan blender fbx ma jsx csv json stmap otio colmap ply tum nerfstudio; vfx: most.",
+        help="usd abc nk chan blender fbx ma jsx csv json points stmap otio colmap ply tum nerfstudio; vfx: most.",
     )],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: OUT.")] = None,
     sensor_mm: Annotated[float | None, typer.Option(

@@ -1,8 +1,9 @@
 """`orient`: where an artist wants the scene."""
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,52 +14,90 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sfm.scene import Reconstruction
+    from sfm.video import Shot
 
+AUTO = "auto"
 AXES = "x right, y up, z towards you, of the first camera, as USD, Nuke and Maya show a solve that is not oriented"
-TRACKS_HELP = f"Tracks are numbered as in points.ply, and as locators are named. X,Y,Z: {AXES}."
+TRACKS_HELP = (
+    "What was told before and is not told now stays; 'auto' lets it go. Tracks are numbered as in points.csv and "
+    f"points.ply, and as locators are named; 'frame 1001,640,360' is the one seen there. X,Y,Z: {AXES}."
+)
 
 
 @app.command(epilog=TRACKS_HELP)
 def orient(
     result: Result,
-    up: Annotated[str, typer.Option(metavar="auto|X,Y,Z|'track A, track B'", help="Up; from track A to B.")] = "auto",
-    ground: Annotated[str, typer.Option(
+    up: Annotated[str | None, typer.Option(
+        metavar="auto|X,Y,Z|'track A, track B'", help="Up; from track A to B. Default: found.",
+    )] = None,
+    ground: Annotated[str | None, typer.Option(
         metavar="auto|'track A, track B, track C'", help="What is at height 0; three tracks or more on it.",
-    )] = "auto",
+    )] = None,
     origin: Annotated[str | None, typer.Option(
-        metavar="'track N'|X,Y,Z", help="Default: on the ground below the first camera.",
+        metavar="auto|'track N'|X,Y,Z", help="Default: on the ground below the first camera.",
     )] = None,
     scale: Annotated[str | None, typer.Option(
-        metavar="'track A, track B = 2.0 m'", help="How far apart two tracks are: m, cm, mm, ft or in.",
+        metavar="auto|'track A, track B = 2.0 m'", help="How far apart two tracks are: m, cm, mm, ft or in.",
     )] = None,
-    units: Annotated[Unit, typer.Option("--units", "--unit", help="What exports count in from now on.")] = Unit.m,
+    units: Annotated[Unit | None, typer.Option(
+        "--units", "--unit", help="What exports count in from now on. Default: m.",
+    )] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Back to the world of the solve.")] = False,
 ) -> None:  # fmt: skip
     """Turn, move and scale the scene for every export: up, the ground, the origin, a known length."""
     from sfm import results
+    from sfm.scene_frame import SceneFrame
     from sfm.scene_frame import orient as find
     from sfm.survey_files import UNITS
 
+    now = {"up": up, "ground": ground, "origin": origin, "scale": scale}
+    now = {name: words for name, words in now.items() if words is not None}
     if reset:
-        if (up, ground, origin, scale) != ("auto", "auto", None, None):
-            raise UsageError("--reset: takes the frame away; --up, --ground, --origin and --scale make one")
+        if now or units is not None:
+            raise UsageError("--reset: back to the world of the solve, alone; orient anew after it")
         _say_stale(results.set_scene_frame(result, None))
         print(f"{result}: as it was solved")
         return
-    scene, _ = results.load_model(result, oriented=False)
-    meters = UNITS[units.value]
-    frame = find(
-        scene,
-        _direction(scene, up),
-        None if ground == "auto" else _points(scene, "--ground", ground, at_least=3),
-        None if origin is None else _place(scene, origin, meters),
-        1.0 if scale is None else _scale(scene, scale, meters),
-    )
-    stale = results.set_scene_frame(result, replace(frame, unit=units.value))
-    print("\n".join(frame.said))
-    if scale is None:
-        print("the scale is the solve's own; --scale 'track A, track B = 2.0 m' tells it")
+    before = SceneFrame.load(result)
+    unit = units.value if units is not None else "m" if before is None else before.unit
+    asked = _Asked(*results.load_model(result, oriented=False), said=[])
+    told = {} if before is None else dict(before.told)
+    told |= {name: asked.lasting(name, words, UNITS[unit]) for name, words in now.items()}
+    told = {name: words for name, words in told.items() if words != AUTO}
+    frame = find(asked.scene, **{name: asked.value(name, words) for name, words in told.items()})
+    frame = replace(frame, unit=unit, told=told)
+    stale = results.set_scene_frame(result, frame)
+    print("\n".join([*frame.said, *asked.said]))
+    if kept := [f"--{name} '{words}'" for name, words in told.items() if name not in now]:
+        print(f"as told before: {', '.join(kept)}")
+    _say_survey(result, results.solve_of(result).get("survey"), "scale" in told)
+    _say_size(asked.scene.transform(frame.scene_from_world), unit)
     _say_stale(stale)
+
+
+def _say_survey(result: Path, survey: dict[str, Any] | None, scaled: bool) -> None:
+    """What of a survey's world is left."""
+    known = survey is not None and (survey["points"] or survey["distances"])
+    if survey is not None and survey["points"]:
+        print(f"this replaces the survey's world, its axes and its origin; sfm orient {result} --reset goes back to it")
+    if not scaled:
+        print(
+            f"the scale is {'the survey' if known else 'the solve'}'s own; --scale 'track A, track B = 2.0 m' tells it"
+        )
+    elif known:
+        print("the scale is as it was told, no longer the survey's")
+
+
+def _say_size(scene: "Reconstruction", unit: str) -> None:
+    """How large things are now, for an artist to see whether that can be."""
+    import numpy as np
+
+    from sfm.survey_files import UNITS
+
+    centers = scene.cams_from_world[scene.has_camera].centers_in_world / UNITS[unit]
+    path = np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()
+    height = f"{-centers[0, 1]:.4g} {unit} above 0"
+    print(f"lengths in {unit}: the first camera is {height}, its path {path:.4g} {unit} long")
 
 
 def _say_stale(exports: list[str]) -> None:
@@ -66,70 +105,80 @@ def _say_stale(exports: list[str]) -> None:
         print(f"written before and not as it stands now, export again: {', '.join(exports)}")
 
 
-def _direction(scene: "Reconstruction", words: str) -> "np.ndarray | None":
-    if words == "auto":
-        return None
-    if "track" not in words:
-        vector = _vector("--up", words)
-    else:
-        ends = _points(scene, "--up", words, at_least=2, at_most=2)
-        vector = ends[1] - ends[0]
-    if not (vector**2).sum() > 0:
-        raise UsageError(f"--up {words}: no direction; expected X,Y,Z or two tracks one above the other")
-    return vector
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What words mean in a solve; said: where the tracks were found that they tell by a place."""
+
+    scene: "Reconstruction"
+    shot: "Shot"
+    said: list[str]
+
+    def lasting(self, name: str, words: str, meters: float) -> str:
+        """The same words, tracks by number and lengths in metres, as they are kept."""
+        if words.strip() == AUTO:
+            return AUTO
+        if name == "scale":
+            pair, length = self._length(words, meters)
+            return f"{self._tracks(name, pair, (2, 2))} = {f'{length:.9f}'.rstrip('0').rstrip('.')} m"
+        if name == "ground" or "track" in words or "frame" in words:
+            return self._tracks(name, words, {"up": (2, 2), "ground": (3, None), "origin": (1, 1)}[name])
+        unit = meters if name == "origin" else 1.0
+        return ",".join(f"{unit * number:.12g}" for number in _numbers(f"--{name}", words))
+
+    def value(self, name: str, words: str) -> Any:
+        """What `scene_frame.orient` takes, of words that last."""
+        import numpy as np
+
+        if name == "scale":
+            pair, length = self._length(words, 1.0)
+            a, b = self._points(pair)
+            if not np.linalg.norm(b - a) > 0:
+                raise UsageError(f"--scale {words}: expected two tracks apart, and a length above 0")
+            return length / float(np.linalg.norm(b - a))
+        if "track" not in words:
+            found = np.array(_numbers(f"--{name}", words)) * [1, -1, -1]  # with y up, in the solve's axes
+        elif name == "origin":
+            return self._points(words)[0]
+        elif name == "ground":
+            return self._points(words)
+        else:
+            a, b = self._points(words)
+            found = b - a
+        if name == "up" and not (found**2).sum() > 0:
+            raise UsageError(f"--up {words}: no direction; expected X,Y,Z or two tracks one above the other")
+        return found
+
+    def _tracks(self, name: str, words: str, count: tuple[int, int | None]) -> str:
+        from sfm.result_arguments import tracks_named
+
+        tracks, said = tracks_named(self.scene, self.shot, f"--{name}", words, count)
+        self.said.extend(said)
+        return ", ".join(f"track {track}" for track in tracks)
+
+    def _points(self, words: str) -> "np.ndarray":
+        return self.scene.points[[int(number) for number in re.findall(r"\d+", words)]]
+
+    @staticmethod
+    def _length(words: str, meters: float) -> tuple[str, float]:
+        """Which tracks, and how far apart, m."""
+        from sfm.survey_files import UNITS
+
+        told = re.fullmatch(r"(.+)=\s*(\d+\.?\d*|\.\d+)\s*(m|cm|mm|ft|in)?\s*", words)
+        if told is None:
+            raise UsageError(f"--scale {words}: expected 'track A, track B = 2.0 m', in m, cm, mm, ft or in")
+        length = float(told[2]) * UNITS.get(told[3], meters)
+        if not length > 0:
+            raise UsageError(f"--scale {words}: expected two tracks apart, and a length above 0")
+        return told[1], length
 
 
-def _place(scene: "Reconstruction", words: str, meters: float) -> "np.ndarray":
-    if "track" in words:
-        return _points(scene, "--origin", words, at_least=1, at_most=1)[0]
-    return meters * _vector("--origin", words)
-
-
-def _scale(scene: "Reconstruction", words: str, meters: float) -> float:
-    import numpy as np
-
-    from sfm.survey_files import UNITS
-
-    told = re.fullmatch(r"(.+)=\s*(\d+\.?\d*|\.\d+)\s*(m|cm|mm|ft|in)?\s*", words)
-    if told is None:
-        raise UsageError(f"--scale {words}: expected 'track A, track B = 2.0 m', in m, cm, mm, ft or in")
-    a, b = _points(scene, "--scale", told[1], at_least=2, at_most=2)
-    length, apart = float(told[2]) * UNITS.get(told[3], meters), float(np.linalg.norm(b - a))
-    if not (length > 0 and apart > 0):
-        raise UsageError(f"--scale {words}: expected two tracks apart, and a length above 0")
-    return length / apart
-
-
-def _points(
-    scene: "Reconstruction", option: str, words: str, at_least: int, at_most: int | None = None
-) -> "np.ndarray":
-    """Points (n, 3) of the tracks that words such as `track 12, track 87` name."""
-    import numpy as np
-
-    wanted = [re.fullmatch(r"\s*(?:track\s*)?(\d+)\s*", part) for part in words.split(",")]
-    tracks = [int(found[1]) for found in wanted if found is not None]
-    if len(tracks) != len(wanted) or len(tracks) < at_least or (at_most is not None and len(tracks) > at_most):
-        names = ", ".join(f"track {letter}" for letter in "ABC"[:at_least])
-        raise UsageError(f"{option} {words}: expected '{names}'{' or more' if at_most is None else ''}")
-    there = scene.has_point
-    if missing := [track for track in tracks if track >= len(there) or not there[track]]:
-        known = np.flatnonzero(there)
-        nearest = known[np.argmin(np.abs(known - missing[0]))] if len(known) else "none"
-        raise UsageError(
-            f"{option}: track {missing[0]} has no point; the nearest number that has one is {nearest} "
-            "(track_id in points.ply)"
-        )
-    return scene.points[tracks]
-
-
-def _vector(option: str, words: str) -> "np.ndarray":
-    """X,Y,Z with y up, in the solve's axes."""
-    import numpy as np
+def _numbers(option: str, words: str) -> list[float]:
+    import math
 
     try:
         numbers = [float(word) for word in words.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 3 or not np.isfinite(numbers).all():
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise UsageError(f"{option} {words}: expected X,Y,Z or tracks by number, as 'track 12'")
-    return np.array(numbers) * [1, -1, -1]
+    return numbers

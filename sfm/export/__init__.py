@@ -23,7 +23,7 @@ from sfm.export.nuke import write_chan, write_nk
 from sfm.export.otio import write_otio
 from sfm.export.ply import write_ply
 from sfm.export.stmap import undistorted_camera, write_stmaps
-from sfm.export.table import write_csv, write_json
+from sfm.export.table import write_csv, write_json, write_points_csv
 from sfm.export.tum import write_tum
 from sfm.export.usd import write_usd
 from sfm.scene import Reconstruction
@@ -55,6 +55,7 @@ __all__ = [
     "write_nk",
     "write_otio",
     "write_ply",
+    "write_points_csv",
     "write_stmaps",
     "write_tum",
     "write_usd",
@@ -67,18 +68,20 @@ FORMATS: dict[str, Callable] = {
 FILM_FORMATS: dict[str, Callable] = {
     "usd": write_usd, "nk": write_nk, "chan": write_chan, "blender": write_blender, "csv": write_csv,
     "fbx": write_fbx, "ma": write_maya, "abc": write_alembic, "jsx": write_jsx, "json": write_json,
+    "points": write_points_csv,
 }  # fmt: skip
 TOLD_FORMATS: dict[str, Callable] = {"otio": write_otio}
 PLACES = {
     "colmap": "sparse/0", "ply": "points.ply", "tum": "trajectory.tum", "nerfstudio": "transforms.json",
     "usd": "shot.usd", "nk": "shot.nk", "chan": "camera.chan", "blender": "blender_shot.py", "csv": "camera.csv",
+    "points": "points.csv",
     "fbx": "shot.fbx", "ma": "shot.ma", "abc": "shot.abc",
     "jsx": "shot.jsx", "json": "camera.json", "stmap": "stmap", "otio": "shot.otio",
 }  # fmt: skip
 OF_FLAT_PLATES = {"nk", "stmap"}  # need the lens undone
 PINHOLES = ("usd", "chan", "blender", "fbx", "ma", "abc", "jsx")  # that hold no distortion
 ALWAYS = ("colmap", "ply", "tum")  # what every result holds
-SETS = {"vfx": ("usd", "chan", "blender", "fbx", "ma", "jsx", "csv", "json", "colmap", "ply", "nk", "stmap")}
+SETS = {"vfx": ("usd", "chan", "blender", "fbx", "ma", "jsx", "csv", "json", "points", "colmap", "ply", "nk", "stmap")}
 
 
 def named(formats: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The camera frame by frame, as a table and as JSON: for spreadsheets, scripts and whoever reads nothing else.
+"""The camera frame by frame, as a table and as JSON, and a table of the points: for spreadsheets, scripts and people.
 
 World y up, camera looking along -z; angles in degrees, Nuke's and Maya's order ZXY.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sfm.export.film_camera import METERS, FilmCamera, FilmOptions
+from sfm.export.point_columns import point_columns
 from sfm.files import replacing
 from sfm.scene import Reconstruction
 from sfm.video import Shot
@@ -18,6 +19,8 @@ COLUMNS = (
     "frame", "name", "tx", "ty", "tz", "rx", "ry", "rz", "focal_mm", "focal_x_px", "focal_y_px", "center_x_px",
     "center_y_px", "bridged", "rms_px", "sigma_x", "sigma_y", "sigma_z", "sigma_rx_deg", "sigma_ry_deg", "sigma_rz_deg",
 )  # fmt: skip
+
+POINT_COLUMNS = ("track", "x", "y", "z", "first_frame", "first_x_px", "first_y_px", "last_frame")
 
 
 def write_csv(
@@ -65,6 +68,33 @@ def write_json(
     }  # fmt: skip
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_points_csv(
+    reconstruction: Reconstruction, shot: Shot, path: str | Path, options: FilmOptions = FilmOptions()
+) -> None:
+    """Write a row for every track that has a point: its place, the plate numbers of the first and the last frame that
+    it is believed in, where it is seen in the first, px, and what `point_columns` tells. What is unknown is empty.
+
+    Raises `InputError` when `path` cannot be written.
+    """
+    film, tracks = FilmCamera.of(reconstruction, shot, options), reconstruction.tracks
+    used = np.flatnonzero(reconstruction.inliers)
+    used = used[np.lexsort([tracks.frame[used], tracks.track[used]])]
+    first, last = (dict(zip(tracks.track[rows].tolist(), rows.tolist(), strict=True)) for rows in (used[::-1], used))
+    known = point_columns(reconstruction, film.tracks)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow([*POINT_COLUMNS, *known])
+        for k, (track, place) in enumerate(zip(film.tracks.tolist(), film.points, strict=True)):
+            seen: list[int | str] = [""] * 4
+            if track in first:
+                start, end = shot.frame_numbers[tracks.frame[[first[track], last[track]]]].tolist()
+                x, y = tracks.xy[first[track]]
+                seen = [start, f"{x:.2f}", f"{y:.2f}", end]
+            cells = [float(column[k]) for column in known.values()]
+            told = ["" if np.isnan(cell) else f"{cell:.6g}" for cell in cells]
+            table.writerow([track, *(f"{value + 0.0:.7g}" for value in place), *seen, *told])
 
 
 def _rows(film: FilmCamera, reconstruction: Reconstruction) -> dict[int, list[float]]:
