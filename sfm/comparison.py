@@ -46,7 +46,8 @@ class Comparison:
 
     def as_dict(self) -> dict[str, float | int | None]:
         """For JSON; None where undefined."""
-        return {k: None if v is None or np.isnan(v) else round(v, 6) for k, v in asdict(self).items()}
+        digits = {"scale": 6}
+        return {k: None if v is None or np.isnan(v) else round(v, digits.get(k, 4)) for k, v in asdict(self).items()}
 
 
 def compare(ours: Reconstruction, shot: Shot, other: Reconstruction, other_shot: Shot) -> Comparison:

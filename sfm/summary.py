@@ -117,5 +117,6 @@ def _survey(survey: dict[str, Any]) -> str:
         sigmas = [one["sigmas"] for one in survey[what] if one["sigmas"] is not None]
         if sigmas:
             rms = (sum(off**2 for off in sigmas) / len(sigmas)) ** 0.5
-            told.append(f"{len(sigmas)} {what} off by {rms:.2g} of their sigmas (RMS), the worst by {max(sigmas):.2g}")
+            named = what if len(sigmas) > 1 else what[:-1]
+            told.append(f"{len(sigmas)} {named} off by {rms:.2g} of their sigmas (RMS), the worst by {max(sigmas):.2g}")
     return "; ".join(told) or "none of it is on a track with a point"

@@ -550,3 +550,13 @@ def test_blender_script_is_python_and_names_the_plate(rng, tmp_path):
     text = (tmp_path / "shot.py").read_text()
     compile(text, "shot.py", "exec")
     assert "plate.1001.png" in text and "film back 36 x" in text
+
+
+def test_no_rounding_is_written_as_a_number(rng, tmp_path):
+    scene, shot = shot_with(rng, centred=True, lost=())
+    tiny = dataclasses.replace(scene.cams_from_world, translation=scene.cams_from_world.translation * 0 - 6.9e-18)
+    scene = dataclasses.replace(scene, cams_from_world=Rigid3(np.tile(np.eye(3), (8, 1, 1)), tiny.translation))
+    for name, write in {"a.csv": write_csv, "a.json": write_json, "a.nk": write_nk, "a.chan": write_chan}.items():
+        write(scene, shot, tmp_path / name)
+        text = (tmp_path / name).read_text()
+        assert not re.search(r"(?<![\w.])-0(?:\.0)?(?![\w.])|e-1[3-9]", text), name
