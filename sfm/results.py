@@ -144,7 +144,8 @@ def load_model(folder: str | Path, oriented: bool = True) -> tuple[Reconstructio
     """A result, or any COLMAP model: in the folder itself, or in `sparse/0` or `0` below it.
 
     oriented: as for `load_result`. Frames of a COLMAP model have the numbers their names end with, where these rise,
-    and are counted from 1 elsewhere. Raises `InputError` when the folder holds neither.
+    and are counted from 1 elsewhere; so have those of a result whose `solve.json` is gone (`incomplete`). Raises
+    `InputError` when the folder holds neither.
     """
     folder = Path(folder)
     model = next(
@@ -153,10 +154,18 @@ def load_model(folder: str | Path, oriented: bool = True) -> tuple[Reconstructio
     if (folder / SOLVE).is_file() or model is None:
         return load_result(folder, oriented)[:2]
     reconstruction, names = read_colmap(model)
+    if incomplete(folder):
+        whole = Reconstruction.load(folder / RECONSTRUCTION)  # says more, and is never in the scene frame
+        reconstruction = whole if len(whole.registered) == len(names) else reconstruction
     reconstruction = _in_scene_frame(reconstruction, folder, oriented)
     numbers = plate_numbers(names)
     camera = reconstruction.camera
     return reconstruction, Shot(folder.name, numbers, names, camera.width, camera.height, DEFAULT_FPS, str(folder))
+
+
+def incomplete(folder: str | Path) -> bool:
+    """Whether a result has lost its `solve.json`."""
+    return (Path(folder) / RECONSTRUCTION).is_file() and not (Path(folder) / SOLVE).is_file()
 
 
 def set_scene_frame(folder: str | Path, frame: SceneFrame | None) -> list[str]:

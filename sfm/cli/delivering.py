@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sfm.cli.words import Result, Unit, app, calm_opencv, names
+from sfm.cli.words import Result, Unit, app, calm_opencv, names, say_incomplete
 
 if TYPE_CHECKING:
     from sfm.export import FilmOptions
@@ -33,6 +33,7 @@ def export(
     from sfm.results import add_to_result, load_model, solve_of
 
     scene, shot = load_model(result)
+    say_incomplete(result)
     film = film_options(result, sensor_mm, units)
     written = exporters.export(scene, shot, output or result, names(formats), film, solve=solve_of(result))
     if output is None or output.resolve() == result.resolve():

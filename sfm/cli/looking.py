@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sfm.cli.words import Result, app
+from sfm.cli.words import Result, app, say_incomplete
 from sfm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def evaluate(
     if (truth is None) == (against is None):
         raise UsageError("evaluate: give the truth, or another track as --against OTHER")
     scene, shot = load_model(result)
+    say_incomplete(result)
     if against is not None:
         measures, words = _against(scene, shot, against), DIFFERENCES
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sfm.cli.words import Result, Unit, app
+from sfm.cli.words import Result, Unit, app, say_incomplete
 from sfm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,10 +54,11 @@ def orient(
     now = {name: words for name, words in now.items() if words is not None}
     if reset:
         if now or units is not None:
-            raise UsageError("--reset: back to the world of the solve, alone; orient anew after it")
+            raise UsageError("--reset: takes the frame away; --up, --ground, --origin, --scale and --units make one")
         _say_stale(results.set_scene_frame(result, None))
         print(f"{result}: as it was solved")
         return
+    say_incomplete(result)
     before = SceneFrame.load(result)
     unit = units.value if units is not None else "m" if before is None else before.unit
     asked = _Asked(*results.load_model(result, oriented=False), said=[])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sfm.cli.words import Result, app, calm_opencv, option
+from sfm.cli.words import Result, app, calm_opencv, option, say_incomplete
 from sfm.errors import InputError, UsageError
 
 BROWSER = "In a browser"
@@ -54,6 +54,7 @@ def view(
     from sfm.view import window
 
     reconstruction, shot = load_model(result)
+    say_incomplete(result)
     with console.logging_to(console.error_console(), console.Loudness.NORMAL):
         video = _plates(shot)
         index = _index(shot, frame)

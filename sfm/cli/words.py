@@ -85,6 +85,18 @@ def calm_opencv(debug: bool = False) -> None:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
+def say_incomplete(result: Path) -> None:
+    """Of a result that has lost its numbers, what it is read as."""
+    from sfm import console
+    from sfm.results import incomplete
+
+    if incomplete(result):
+        console.note(
+            f"{result}: incomplete, its solve.json is gone: frames are numbered as named in sparse/0, at 24 frames/s, "
+            "and neither the plate nor what the solve was told is known"
+        )
+
+
 def names(formats: list[str]) -> list[str]:
     """Names out of lists of them, each perhaps several with commas between."""
     named = [name.strip() for names in formats for name in names.split(",") if name.strip()]
