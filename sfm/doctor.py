@@ -79,4 +79,10 @@ def _movies() -> str:
     import cv2
 
     found = "FFMPEG" in [cv2.videoio_registry.getBackendName(b) for b in cv2.videoio_registry.getBackends()]
-    return "movies: read with OpenCV's FFmpeg" if found else "movies: this OpenCV has no FFmpeg; use image sequences"
+    if _installed("av") is not None and not _import_fault("av"):
+        deep = "their headers, time code, and what has 10 and more bits with PyAV"
+    else:
+        deep = "10 and more bits and time code need PyAV"
+    if not found:
+        return "movies: this OpenCV has no FFmpeg, which reads those of 8 bits; use image sequences"
+    return f"movies: 8 bits read with OpenCV's FFmpeg; {deep}"

@@ -53,6 +53,8 @@ class GroundTruth:
             camera = Camera(lens[:, :2], lens[:, 2:], np.zeros(0), int(data["width"]), int(data["height"]))
             cams_from_world = Rigid3.from_matrix([frame["cam_from_world"] for frame in frames])
             names = tuple(PurePath(frame["name"]).name for frame in frames)
+        except FileNotFoundError as error:
+            raise InputError(f"{gt_json}: no such file") from error
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise InputError(f"{gt_json}: not a ground truth of cameras ({reason(error)})") from error
         depth = None if depth_npz is None else _load_depth(depth_npz, len(names))
@@ -277,6 +279,8 @@ def _load_depth(path: str | Path, frames: int) -> np.ndarray:
     try:
         with open(path, "rb") as file, np.load(file) as data:  # numpy leaves the file open when it is damaged
             depth = data["depth"]
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
     except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise InputError(f"{path}: not a file of true depth with an array 'depth' ({reason(error)})") from error
     if depth.ndim != 3 or len(depth) != frames:

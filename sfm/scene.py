@@ -432,5 +432,7 @@ class Reconstruction:
                 **{k: arrays[k] for k in _ARRAYS},
                 **{k: arrays[k] for k in _LATER if k in arrays},
             )
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: is missing; solve the shot again") from error
         except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a reconstruction written by sfm ({error})") from error

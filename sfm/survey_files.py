@@ -105,6 +105,8 @@ def _rows(path: Path, needed: Sequence[Sequence[str]]) -> list[tuple[int, dict[s
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = [[field.strip() for field in row] for row in csv.reader(file)]
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a survey ({reason(error)})") from error
     header = rows[0] if rows else []

@@ -15,7 +15,7 @@ import cv2
 import fileseq
 import numpy as np
 
-from sfm.errors import InputError
+from sfm.errors import InputError, UsageError
 from sfm.files import fingerprint
 from sfm.footage import Footage, Pictures, frame_ranges, open_footage
 from sfm.geometry.transform import frozen_array
@@ -275,13 +275,21 @@ def _select(source: Footage, options: VideoOptions) -> tuple[list[int], list[int
         text = options.frames.strip()
         text = f"{first}{text}" if text.startswith("-") else f"{text}{last}" if text.endswith("-") else text
         if any(int(low) > int(high) for low, high in re.findall(r"(\d+)-(\d+)", text)):
-            raise InputError(f"frames {options.frames}: runs backwards; expected plate numbers such as 1001-1072")
+            raise UsageError(f"frames {options.frames}: runs backwards; expected plate numbers such as 1001-1072")
         try:
             asked = {int(frame) for frame in fileseq.FrameSet(text)}
         except (fileseq.FileSeqException, ValueError) as error:
-            raise InputError(f"frames {options.frames!r}: expected plate numbers such as 1001-1072") from error
+            raise UsageError(f"frames {options.frames!r}: expected plate numbers such as 1001-1072") from error
         if not asked or min(asked) < first or max(asked) > last:
-            raise InputError(f"frames {options.frames}: outside {source.name}, which has {first}-{last}")
+            raise InputError(f"frames {options.frames}: outside {source.name}, which has {first}-{last}"
+                             f"{_counted_from(first, last, asked)}")  # fmt: skip
     wanted = [number for number in sorted(asked) if (number - min(asked)) % options.step == 0]
     there = set(source.numbers)
     return [n for n in wanted if n in there], [n for n in wanted if n not in there]
+
+
+def _counted_from(first: int, last: int, asked: set[int]) -> str:
+    """What frames that were counted from 1, as an editor's are, are called here; empty where that cannot be meant."""
+    if not asked or min(asked) < 1 or max(asked) > last - first + 1:
+        return ""
+    return f"; counted from 1 these are {frame_ranges([number + first - 1 for number in asked])}"

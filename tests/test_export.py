@@ -20,6 +20,7 @@ from sfm.export import (
     FilmCamera,
     export,
     lens_note,
+    named,
     read_colmap,
     write_colmap,
     write_ply,
@@ -342,3 +343,9 @@ def test_of_a_lens_that_distorts_it_is_said_what_goes_with_which_plate(rng):
     assert lens_note(straight, ["usd", "nk"]) == "" and lens_note(bent, ["colmap", "json", "nk", "stmap"]) == ""
     assert "usd, fbx are of an ideal pinhole" in lens_note(bent, ["usd", "json", "fbx"])
     assert "sfm undistort" in lens_note(bent, ["vfx"]) and "--format nk,stmap" in lens_note(bent, ["nk"])
+
+
+def test_formats_in_any_case_and_by_the_programs_name():
+    assert named(["USD", "nuke", "Maya", "AE", "jsx", "Alembic"]) == ["usd", "nk", "ma", "jsx", "abc"]
+    with pytest.raises(UsageError, match="format 3ds"):
+        named(["3DS"])

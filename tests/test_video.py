@@ -11,7 +11,7 @@ import OpenEXR
 import pytest
 from numbered_frames import contents, index_of, picture
 
-from sfm.errors import InputError
+from sfm.errors import InputError, UsageError
 from sfm.video import Shot, Video, VideoOptions, frame_ranges, open_video, to_gray
 
 
@@ -483,3 +483,15 @@ def test_frames_of_a_real_movie_are_in_order(shared):
         assert rgb is not None and np.array_equal(rgb[::9, ::9], played[90 + 7 * index])
     rgb = video.read(2)
     assert rgb is not None and np.array_equal(rgb[::9, ::9], played[104])
+
+
+def test_frames_counted_from_one_are_told_by_their_plate_numbers(tmp_path):
+    for number in range(1001, 1011):
+        cv2.imwrite(str(tmp_path / f"a.{number}.png"), np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(InputError, match=r"which has 1001-1010; counted from 1 these are 1001-1006$"):
+        open_video(tmp_path, VideoOptions(frames="1-6"))
+    with pytest.raises(InputError, match=r"which has 1001-1010$"):
+        open_video(tmp_path, VideoOptions(frames="1-60"))
+    for words in ("abc", "1006-1001"):
+        with pytest.raises(UsageError, match=words):
+            open_video(tmp_path, VideoOptions(frames=words))

@@ -70,7 +70,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     message = getattr(error, "format_message", None)
     if message is not None:  # typer's own, about arguments it cannot read
-        if "unexpected extra argument" in message():
+        asked = getattr(getattr(getattr(error, "ctx", None), "command", None), "name", "")
+        if "unexpected extra argument" in message() and asked in ("reconstruct", "depth"):
             return "more than one INPUT: give the folder of frames, or a pattern in quotes, e.g. 'shot.####.jpg'", 2
         command = getattr(getattr(error, "ctx", None), "command_path", "sfm")
         return f"{message()} ({command} --help lists what there is)", 2

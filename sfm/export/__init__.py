@@ -80,17 +80,19 @@ PLACES = {
 }  # fmt: skip
 OF_FLAT_PLATES = {"nk", "stmap"}  # need the lens undone
 PINHOLES = ("usd", "chan", "blender", "fbx", "ma", "abc", "jsx")  # that hold no distortion
+ALIASES = {"nuke": "nk", "maya": "ma", "ae": "jsx", "aftereffects": "jsx", "alembic": "abc"}
 ALWAYS = ("colmap", "ply", "tum")  # what every result holds
 SETS = {"vfx": ("usd", "chan", "blender", "fbx", "ma", "jsx", "csv", "json", "points", "colmap", "ply", "nk", "stmap")}
 
 
 def named(formats: Iterable[str]) -> list[str]:
-    """Formats by their names and those of `SETS`, each once.
+    """Formats by their names in any case, those of `ALIASES` and those of `SETS`, each once.
 
     Raises `UsageError` for a name that is none, `MissingDependencyError` where a format's package is not installed: to
     be asked before the work starts.
     """
-    names = list(dict.fromkeys(one for name in formats for one in SETS.get(name, (name,))))
+    said = [ALIASES.get(name.lower(), name.lower()) for name in formats]
+    names = list(dict.fromkeys(one for name in said for one in SETS.get(name, (name,))))
     if unknown := [name for name in names if name not in PLACES]:
         raise UsageError(f"format {unknown[0]}: not one of {', '.join((*PLACES, *SETS))}")
     for name, needs in {"usd": usd.NEEDS, "abc": alembic.NEEDS, "otio": otio.NEEDS}.items():

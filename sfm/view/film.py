@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sfm.errors import InputError
+from sfm.errors import InputError, UsageError
 from sfm.scene import Reconstruction
 from sfm.threads import each_in_threads, in_threads
 from sfm.video import Shot, Video
@@ -56,10 +56,10 @@ def write_film(
 def write_contact_sheet(reconstruction: Reconstruction, video: Video, path: str | Path) -> None:
     """Write a PNG of sixteen frames spread over the shot with their tracks by depth, each with its numbers.
 
-    Raises `InputError` where there is no camera to draw or `path` is no PNG or cannot be written.
+    Raises `InputError` where there is no camera to draw or `path` cannot be written, `UsageError` where it is no PNG.
     """
     if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path}: a contact sheet is a PNG; give it a name that ends in .png")
+        raise UsageError(f"{path}: a contact sheet is a PNG; give it a name that ends in .png")
     shot = video.shot
     frames = np.unique(np.linspace(0, len(video) - 1, SHEET_COLUMNS * SHEET_ROWS).round().astype(int)).tolist()
     draw = _Tracks(reconstruction, shot, SHEET_WIDTH, round(SHEET_WIDTH * shot.height / shot.width))
