@@ -7,7 +7,7 @@ elsewhere it is one plain line when it ends.
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
@@ -215,11 +215,12 @@ def _duration(seconds: float) -> str:
     )
 
 
-def summarize(console: Console, solve: dict[str, Any], folder: str) -> None:
-    """The end of a solve: verdict, the numbers in words, what was written."""
+def summarize(console: Console, solve: dict[str, Any], folder: str, exported: Iterable[str] = ()) -> None:
+    """The end of a solve: verdict, the numbers in words, what was written, with what was exported by file name."""
     console.print(f"{solve['verdict']:<13}", style=VERDICT_STYLE[solve["verdict"]], end="")
     console.print(f"\n{'':<13}".join(solve["reasons"]))
     for name, text in (*in_words(solve).items(), ("written", f"{folder}/")):
         console.print(f"{name:<13}{text}")
-    for name, what in PRODUCED.items():
+    produced = PRODUCED | {place: "exported" for place in exported if place not in PRODUCED}
+    for name, what in produced.items():
         console.print(f"{'':<13}{name:<20}{what}")

@@ -30,6 +30,21 @@ class MaskOptions:
     dilate_px: int = 0  # by how much the untracked area grows, for mattes drawn tightly
 
 
+class Masked:
+    """A mask that remembers what it cut: parts (of the picture) by index of the frames that had one."""
+
+    def __init__(self, mask: Mask):
+        self.parts: dict[int, float] = {}
+        self._mask = mask
+
+    def __call__(self, index: int) -> np.ndarray | None:
+        """The mask of a frame (height, width), None where it has none."""
+        image = self._mask(index)
+        if image is not None:
+            self.parts[index] = 1 - np.count_nonzero(image) / image.size
+        return image
+
+
 def load_masks(where: str | Path | None, video: Video, options: MaskOptions = MaskOptions()) -> Mask:
     """Where nothing may be tracked: what is drawn, and what is outside a plate's data window.
 

@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from sfm.hand_tracks import beside
 from sfm.likely_slide import likely_slide_px
 from sfm.mapped_shot import MappedShot, Progress, check_registered, explains_more, map_from, map_shot
 from sfm.mapping import MappingOptions
-from sfm.masks import load_masks
+from sfm.masks import Masked, load_masks
 from sfm.motion import MotionEvidence, held_as
 from sfm.moving_bodies import is_of_the_set, moving_tracks
 from sfm.options import BY_HAND, Options
@@ -77,6 +77,7 @@ class SolveReport:
     moving_tracks: int = 0  # on a body that moves on its own: left out
     survey: Survey | None = None
     survey_sigmas: tuple[np.ndarray, np.ndarray] | None = None  # `Survey.disagreement`
+    masked: Mapping[int, float] | None = None  # part of the picture not tracked, by frame with a mask; None: none asked
 
 
 def reconstruct(
@@ -122,8 +123,10 @@ def reconstruct(
     model = load(depth, depth_kind, shot) if not isinstance(depth, DepthPriors) else None
     if model is not None:
         model.maps(footage)  # a folder without maps of this shot is found out now, not after minutes of tracking
+    masked = None
     if tracks is None:
-        mask = load_masks(masks, footage, options.masks)
+        mask = Masked(load_masks(masks, footage, options.masks))
+        masked = None if masks is None else mask.parts
         tracks = track_points(footage, options.tracking, mask, _tracking_progress(tell, len(footage)))
     else:
         if tracks.num_frames != len(footage):
@@ -146,7 +149,7 @@ def reconstruct(
     solved, report = _solve(tracks, priors, given, options, tell)
     if start_camera is not None and options.survey is None:
         solved = _in_world_of(start_camera, solved)
-    return solved, report, shot
+    return solved, replace(report, masked=masked), shot
 
 
 def reconstruct_tracks(

@@ -55,6 +55,7 @@ def describe(
         "motion_bic": report.motion.criterion,
         "unseen_path": report.motion.unseen_path,
         "moving_tracks": report.moving_tracks,
+        "masks": _masks(report),
         "depth_sigma": reconstruction.depth_sigma if report.prior_given else None,
         "depth_prior": {"given": True, **asdict(weight)} if report.prior_given else {"given": False},
         "camera": _camera(reconstruction, report),
@@ -136,6 +137,14 @@ def _intrinsics(camera: Camera) -> dict[str, Any]:
         "distortion": camera.distortion,
         "horizontal_fov_deg": float(np.median(camera.horizontal_fov_deg)),
     }
+
+
+def _masks(report: SolveReport) -> dict[str, Any] | None:
+    """How many frames had a mask, and which part of their pictures was not tracked; None where none was asked for."""
+    if report.masked is None:
+        return None
+    parts = list(report.masked.values())
+    return {"frames": len(parts), "part": float(np.mean(parts)) if parts else 0.0}
 
 
 def _survey(report: SolveReport) -> dict[str, Any] | None:

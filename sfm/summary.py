@@ -13,6 +13,8 @@ def in_words(solve: dict[str, Any]) -> dict[str, str]:
         "slide": _slide(solve),
         "motion": _motion(solve),
         "lens": _lens(solve),
+        **({"plates": _plates(solve)} if solve.get("shot", {}).get("tone") else {}),
+        **({"masks": _masks(solve)} if solve.get("masks") else {}),
         "depth prior": _prior(solve),
         "points": _points(solve),
         **({"survey": _survey(solve["survey"])} if solve.get("survey") else {}),
@@ -109,6 +111,18 @@ def _points(solve: dict[str, Any]) -> str:
     points = solve["points"]
     held = "held by the depth prior" if solve["depth_prior"]["given"] else "of unknown depth"
     return f"{points['total']:,}: {points['triangulated']:,} triangulated, {points['held_by_prior']:,} {held}"
+
+
+def _plates(solve: dict[str, Any]) -> str:
+    tone = solve["shot"]["tone"]
+    return f"taken for {tone['colorspace']} ({tone['why']})"
+
+
+def _masks(solve: dict[str, Any]) -> str:
+    masks = solve["masks"]
+    return (
+        f"{masks['frames']} of {solve['frames']} frames have one; {100 * masks['part']:.1f} % of these is not tracked"
+    )
 
 
 def _survey(survey: dict[str, Any]) -> str:

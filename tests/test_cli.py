@@ -1085,3 +1085,14 @@ def test_the_summary_says_how_far_an_object_is_likely_to_slide(solved, capsys, s
     console.summarize(console.output_console(), solve | {"likely_slide_px": slide}, "out")
     told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("slide"))
     assert told.endswith(said)
+
+
+def test_the_summary_says_what_was_masked_and_exported(solved, capsys):
+    from sfm import console
+
+    solve = json.loads((solved[0] / "solve.json").read_text())
+    assert solve["masks"] is None
+    console.summarize(console.output_console(), solve | {"masks": {"frames": 3, "part": 0.25}}, "out", ["camera.chan"])
+    said = capsys.readouterr().out
+    assert f"3 of {solve['frames']} frames have one; 25.0 % of these is not tracked" in said
+    assert re.search(r"^plates +taken for ", said, re.M) and re.search(r"^ +camera.chan +exported$", said, re.M)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sfm.errors import InputError, NotEnoughTracksError
-from sfm.masks import MaskOptions, load_masks
+from sfm.masks import Masked, MaskOptions, load_masks
 from sfm.patches import Patches
 from sfm.scene import Tracks
 from sfm.tracking import TrackingOptions, _Tracker, track_points
@@ -514,3 +514,11 @@ def test_the_tracker_names_what_it_keeps(frames):
         tracker.step(index, tracker.prepared(image))
         assert len(tracker.ids) == len(tracker.xy) == len(tracker.missed) == len(tracker.patches)
         assert len(np.unique(tracker.ids)) == len(tracker.ids)
+
+
+def test_a_mask_remembers_what_it_cut():
+    image = np.ones((10, 20), np.uint8)
+    image[:, :5] = 0
+    mask = Masked(lambda index: image if index != 1 else None)
+    assert [mask(index) is None for index in (0, 1, 2, 0)] == [False, True, False, False]
+    assert mask.parts == {0: 0.25, 2: 0.25}

@@ -239,7 +239,9 @@ def reconstruct(
             output, reconstruction, report, video, asked, log=log(), force=force, formats=exported, film=film
         )
     if not quiet:
-        console.summarize(console.output_console(), solve, str(output))
+        places = [exporters.PLACES[name] for name in exported]
+        there = [place for place in places if (output / place).exists()]  # a lens may not allow one
+        console.summarize(console.output_console(), solve, str(output), there)
         if note := exporters.lens_note(reconstruction, exported):
             console.note(note)
     worse = {None: (), Gate.REVIEW: ("FAIL",), Gate.PASS: ("FAIL", "REVIEW")}[fail_below]

@@ -81,11 +81,11 @@ class FilmCamera:
         camera = reconstruction.camera
         return cls(
             shot, options, numbers[frames], numbers[~reconstruction.has_camera],
-            Rigid3(rotation, _settled(scale * FLIP * cams.translation)),
+            Rigid3(rotation, settled(scale * FLIP * cams.translation)),
             np.broadcast_to(camera.focal_length, (len(numbers), 2))[frames],
             np.broadcast_to(camera.principal_point, (len(numbers), 2))[frames],
             bool(camera.distortion.any()), numbers[reconstruction.bridged], tracks,
-            _settled(scale * FLIP * reconstruction.points[tracks]), reconstruction.tracks.colors[tracks],
+            settled(scale * FLIP * reconstruction.points[tracks]), reconstruction.tracks.colors[tracks],
         )  # fmt: skip
 
     @property
@@ -128,13 +128,13 @@ class FilmCamera:
     @cached_property
     def window_offset(self) -> np.ndarray:
         """How far right of and above the principal point the plate's middle lies, over width and height, (n, 2)."""
-        return _settled(np.array([1, -1]) * (0.5 - self.principal_point / self.size))
+        return settled(np.array([1, -1]) * (0.5 - self.principal_point / self.size))
 
     @property
     def matrices(self) -> np.ndarray:
         """World from camera (n, 4, 4), columns to be multiplied."""
         last = np.tile([[[0.0, 0, 0, 1]]], (len(self.focal_px), 1, 1))
-        return np.concatenate([_settled(self.world_from_cams.as_matrix()), last], 1)
+        return np.concatenate([settled(self.world_from_cams.as_matrix()), last], 1)
 
     @property
     def vertical_fov_deg(self) -> np.ndarray:
@@ -145,7 +145,7 @@ class FilmCamera:
     def euler_zxy_deg(self) -> np.ndarray:
         """Rotations about x, y, z (n, 3) that Nuke and Maya call ZXY, R = Ry Rx Rz, without jumps of a full turn."""
         y, x, z = Rotation.from_matrix(self.world_from_cams.rotation).as_euler("YXZ").T
-        return _settled(np.degrees(np.unwrap(np.column_stack([x, y, z]), axis=0)))
+        return settled(np.degrees(np.unwrap(np.column_stack([x, y, z]), axis=0)))
 
     @property
     def point_width(self) -> float:
@@ -204,7 +204,7 @@ class FilmCamera:
         return lines
 
 
-def _settled(values: np.ndarray) -> np.ndarray:
+def settled(values: np.ndarray) -> np.ndarray:
     """Without what is rounding alone: no -6.9e-18, no zero with a sign."""
     return np.round(values, 12) + 0.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sfm.export.film_camera import METERS, FilmCamera, FilmOptions
+from sfm.export.film_camera import METERS, FilmCamera, FilmOptions, settled
 from sfm.export.point_columns import point_columns
 from sfm.files import replacing
 from sfm.scene import Reconstruction
@@ -106,4 +106,4 @@ def _rows(film: FilmCamera, reconstruction: Reconstruction) -> dict[int, list[fl
         reconstruction.center_sigma[there] / METERS[film.options.unit],
         np.degrees(reconstruction.rotation_sigma[there]),
     ])  # fmt: skip
-    return dict(zip(there.tolist(), numbers.tolist(), strict=True))
+    return dict(zip(there.tolist(), settled(numbers).tolist(), strict=True))
