@@ -96,8 +96,13 @@ def read_survey(points: str | Path | None, distances: Sequence[str] = (), up: Up
     Raises `InputError` for a file that is not one, `UsageError` for words that say no distance.
     """
     known = () if points is None else tuple(_points(Path(points)))
-    lengths = [one for text in distances for one in ([_in_words(text)] if "=" in text else _distances(Path(text)))]
+    lengths = [one for text in distances for one in (_distances(Path(text)) if _is_file(text) else [_in_words(text)])]
     return WrittenSurvey(known, tuple(lengths), up)
+
+
+def _is_file(text: str) -> bool:
+    """Whether a distance is told by a file, there or not, and not in words."""
+    return "=" not in text and bool(Path(text).suffix or Path(text).exists())
 
 
 def _rows(path: Path, needed: Sequence[Sequence[str]]) -> list[tuple[int, dict[str, str]]]:

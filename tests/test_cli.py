@@ -170,7 +170,7 @@ def test_a_survey_hand_tracks_and_a_start(solved, plate, sfm, tmp_path):
     )  # fmt: skip
     assert code == 0, log
     assert "frames 1-12 are taken to count from the clip's first, 1001" in log
-    assert re.search(r"survey +7 points off by .* sigmas .*; 1 distances off by", said)
+    assert re.search(r"survey +7 points off by .* sigmas .*; 1 distance off by", said)
     solve = json.loads((tmp_path / "out" / "solve.json").read_text())
     assert len(solve["survey"]["points"]) == 7 and solve["camera"]["focal_given"]
     found, _, _ = results.load_result(tmp_path / "out")
@@ -182,8 +182,10 @@ def test_a_survey_hand_tracks_and_a_start(solved, plate, sfm, tmp_path):
 
 def test_measured_things_refuse_in_one_line(plate, sfm, tmp_path):
     run = ("reconstruct", plate / "frames", "-o", tmp_path / "out", *ALONE)
-    refused(sfm(*run, "--survey", tmp_path / "no.csv"), 3, "no.csv: not a survey", tmp_path / "out")
-    refused(sfm(*run, "--distance", "1 and 2 are close"), 3, "1 and 2 are close: not a survey", tmp_path / "out")
+    refused(sfm(*run, "--survey", tmp_path / "no.csv"), 3, "no.csv: no such file", tmp_path / "out")
+    refused(
+        sfm(*run, "--distance", "1 and 2 are close"), 2, "--distance '1 and 2 are close': expected", tmp_path / "out"
+    )
     refused(sfm(*run, "--distance", "1, 2 = close"), 2, "expected 'track 12, track 87", tmp_path / "out")
     refused(sfm(*run, "--hand-tracks", tmp_path / "no.txt"), 3, "no.txt: cannot be read", tmp_path / "out")
     refused(sfm(*run, "--hand-sigma", "0.3"), 2, "--hand-sigma: a positive number", tmp_path / "out")
