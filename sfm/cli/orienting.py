@@ -71,8 +71,9 @@ def orient(
     print("\n".join([*frame.said, *asked.said]))
     if kept := [f"--{name} '{words}'" for name, words in told.items() if name not in now]:
         print(f"as told before: {', '.join(kept)}")
-    _say_survey(result, results.solve_of(result).get("survey"), "scale" in told)
-    _say_size(asked.scene.transform(frame.scene_from_world), unit)
+    survey = results.solve_of(result).get("survey")
+    _say_survey(result, survey, "scale" in told)
+    _say_size(asked.scene.transform(frame.scene_from_world), unit, "scale" in told or survey is not None)
     _say_stale(stale)
 
 
@@ -89,7 +90,7 @@ def _say_survey(result: Path, survey: dict[str, Any] | None, scaled: bool) -> No
         print("the scale is as it was told, no longer the survey's")
 
 
-def _say_size(scene: "Reconstruction", unit: str) -> None:
+def _say_size(scene: "Reconstruction", unit: str, scaled: bool) -> None:
     """How large things are now, for an artist to see whether that can be."""
     import numpy as np
 
@@ -98,7 +99,8 @@ def _say_size(scene: "Reconstruction", unit: str) -> None:
     centers = scene.cams_from_world[scene.has_camera].centers_in_world / UNITS[unit]
     path = np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()
     height = f"{-centers[0, 1]:.4g} {unit} above 0"
-    print(f"lengths in {unit}: the first camera is {height}, its path {path:.4g} {unit} long")
+    taken = "" if scaled else ", a unit of the solve being taken for a metre"
+    print(f"lengths in {unit}{taken}: the first camera is {height}, its path {path:.4g} {unit} long")
 
 
 def _say_stale(exports: list[str]) -> None:
