@@ -215,6 +215,9 @@ def _fused(views: list[_View], options: DenseOptions, told: Callable[[int], None
     names, kinds = ("tsdf", "weight", "color"), (core.float32, core.float32, core.float32)
     grid = geometry.VoxelBlockGrid(names, kinds, ((1), (1), (3)), voxel, BLOCK, MAX_BLOCKS)
     for done, view in enumerate(views, start=1):
+        if not (view.depth > 0).any():  # Open3D fails where nothing is touched
+            told(done)
+            continue
         depth = geometry.Image(core.Tensor(view.depth))
         rgb = geometry.Image(core.Tensor(np.ascontiguousarray(view.rgb).astype(np.float32) / 255))
         lens, pose = _open3d_camera(view)

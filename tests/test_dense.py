@@ -80,6 +80,13 @@ def test_memory_is_bounded(solved_sample, monkeypatch):
         densify(aligned, video, DenseOptions(max_frames=3, width=240, voxel=plain.voxel))
 
 
+def test_a_frame_that_agrees_with_no_other_is_left_out(solved_sample, monkeypatch):
+    _, video, _, aligned = solved_sample
+    real = dense._agreed
+    monkeypatch.setattr(dense, "_agreed", lambda views, index, options: real(views, index, options) & (index != 1))
+    assert len(densify(aligned, video, DenseOptions(max_frames=4, width=240)).points) > 100
+
+
 def test_maps_of_another_place_agree_on_nothing(solved_sample):
     _, video, _, aligned = solved_sample
     unlike = replace(aligned, model=CallableModel(_unlike), smoothness=replace(aligned.smoothness, noise=0.001))

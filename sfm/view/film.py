@@ -166,7 +166,9 @@ class _Panels:
         margin, base = 20 * unit, 36 * unit
         name = f"{tracks.shot.name}   frame {tracks.shot.frame_numbers[frame]}"
         draw_text(footer, (margin, base), name, 21 * unit)
-        draw_text(footer, (width + margin, base), tracks.told(frame), 18 * unit, FAINT)
+        count, _, error = tracks.told(frame).partition("   ")  # apart: the legend needs its room in a narrow panel
+        draw_text(footer, (width - margin, base), error, 18 * unit, FAINT, align=1)
+        draw_text(footer, (width + margin, base), count, 18 * unit, FAINT)
         draw_depth_legend(footer, tracks.limits, 2 * width - 130 * unit, unit, self._world)
         length, px = self._turntable.scale_bar()
         left = 2 * width + margin
