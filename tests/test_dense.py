@@ -80,10 +80,20 @@ def test_memory_is_bounded(solved_sample, monkeypatch):
         densify(aligned, video, DenseOptions(max_frames=3, width=240, voxel=plain.voxel))
 
 
-def test_a_frame_that_agrees_with_no_other_is_left_out(solved_sample, monkeypatch):
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_frame_that_agrees_with_hardly_any_other_is_left_out(solved_sample, monkeypatch, left):
+    """None of its pixels, or one that Open3D does not look at."""
     _, video, _, aligned = solved_sample
     real = dense._agreed
-    monkeypatch.setattr(dense, "_agreed", lambda views, index, options: real(views, index, options) & (index != 1))
+
+    def agreed(views, index, options):
+        mask = real(views, index, options)
+        if index == 1:
+            mask[:] = False
+            mask[1, 1] = left
+        return mask
+
+    monkeypatch.setattr(dense, "_agreed", agreed)
     assert len(densify(aligned, video, DenseOptions(max_frames=4, width=240)).points) > 100
 
 
