@@ -11,11 +11,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sfm.bundle_adjustment import KNOWN_LENS, BundleAdjustmentOptions, LensSigma, LensUnknowns, Posterior, adjust
+from sfm.bundle_adjustment import (
+    KNOWN_LENS,
+    BundleAdjustmentOptions,
+    LensSigma,
+    LensUnknowns,
+    Posterior,
+    adjust,
+    reprojection_costs,
+    serial_correlation,
+)
 from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, held_as, without_zoom
 from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
-from sfm.scene import DepthPriors, Reconstruction
+from sfm.rolling_shutter import from_motion
+from sfm.scene import DepthPriors, Reconstruction, row_times
 from sfm.threads import in_threads
 
 logger = logging.getLogger(__name__)
@@ -32,6 +42,9 @@ class CalibrationOptions:
     max_focal_steps: int = 5
     steep: float = 0.1  # part of the cost, by which a valley's sides rise that an adjustment finds the bottom of itself
     max_sigma: float = 0.5  # part of the guess's own: what is known no better stays a guess
+    readouts: tuple[float, ...] = (0.4, 0.8)  # of a rolling shutter that nobody told, frames
+    min_readout_gain: float = 10.0  # by which the criterion must prefer one to a global shutter,
+    min_readout_sigmas: float = 2.0  # and by so many standard errors over the tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,9 @@ class LensEvidence:
 
     refined: the tracks were asked for the focal length; focal_sigma: its relative standard deviation, NaN where they
     were not; focal_known: they tell it; principal_sigma_px: of the principal point, empty where they were not asked;
-    principal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients.
+    principal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients;
+    untold_readout: frames, of a rolling shutter that explains the tracks clearly better than the global one they were
+    taken with; 0 where none does, or its read-out was given.
     """
 
     refined: bool
@@ -50,6 +65,7 @@ class LensEvidence:
     principal_known: bool = False
     radial: int = 0
     criterion: tuple[float, ...] = ()
+    untold_readout: float = 0.0
 
 
 def calibrate(
@@ -120,6 +136,38 @@ def with_sigma(evidence: LensEvidence, found: LensSigma, lens: LensUnknowns) -> 
     if lens.principal_point:
         evidence = replace(evidence, principal_sigma_px=tuple(found.principal_point.tolist()))
     return evidence
+
+
+def untold_readout(
+    scene: Reconstruction, priors: DepthPriors, noise: TrackingNoise, motion: MotionEvidence, lens: LensUnknowns,
+    options: CalibrationOptions = CalibrationOptions(),
+) -> float:  # fmt: skip
+    """The read-out, in frames, with which the tracks fit clearly better than with none; 0 where none does.
+
+    scene: solved as if its shutter were global. Each read-out is taken out of the tracks along their own motion, and
+    what of the lens is not known refined anew. Errors of a track that follow each other count as one, and few tracks
+    decide nothing (Vuong 1989). The limit: a camera that moves evenly looks alike through either shutter.
+    """
+    if motion.motion is Motion.STATIC:
+        return 0.0
+
+    def rolling(readout: float) -> tuple[Reconstruction, np.ndarray]:
+        tracks = from_motion(scene.tracks, row_times(scene.tracks, scene.camera.height, readout))
+        part = thinned(replace(scene, tracks=tracks), options.max_frames, options.max_points)
+        solved, settings, _ = _solved(part, priors, noise, motion, lens, options)
+        return solved, reprojection_costs(solved, settings)
+
+    with threadpool_limits(1, "blas"):
+        (still, cost), *others = in_threads(rolling, (0.0, *options.readouts))
+    together, gains = serial_correlation(still), {0.0: 0.0}
+    for readout, (_, other) in zip(options.readouts, others, strict=True):
+        cheaper = 2 * (cost - other)[np.isfinite(cost - other)] / together
+        gain = float(cheaper.sum() - np.log(max(2 * still.inliers.sum() / together, 1)))
+        by_chance = options.min_readout_sigmas * np.sqrt(len(cheaper)) * cheaper.std() if len(cheaper) else np.inf
+        logger.info("a read-out of %.1f frames: better by %.0f, by chance %.0f", readout, gain, by_chance)
+        if gain > max(options.min_readout_gain, by_chance):
+            gains[readout] = gain
+    return max(gains, key=gains.__getitem__)
 
 
 def _along_the_valley(

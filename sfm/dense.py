@@ -218,8 +218,8 @@ def _fused(views: list[_View], options: DenseOptions, told: Callable[[int], None
         depth = geometry.Image(core.Tensor(view.depth))
         rgb = geometry.Image(core.Tensor(np.ascontiguousarray(view.rgb).astype(np.float32) / 255))
         lens, pose = _open3d_camera(view)
-        blocks = grid.compute_unique_block_coordinates(depth, lens, pose, 1.0, np.inf, TRUNCATION)
-        if len(blocks):
+        blocks = _touched(grid, view)
+        if blocks is not None:
             grid.integrate(blocks, depth, rgb, lens, pose, 1.0, 1e30, TRUNCATION)
         told(done)
     return grid, voxel
@@ -246,12 +246,28 @@ def _blocks(views: list[_View], voxel: float) -> int:
     grid = geometry.VoxelBlockGrid(("tsdf",), (core.float32,), ((1),), voxel, BLOCK, 1)
     found = np.zeros((0, 3), np.int32)
     for view in views:
-        depth = geometry.Image(core.Tensor(view.depth))
-        blocks = grid.compute_unique_block_coordinates(depth, *_open3d_camera(view), 1.0, 1e30, TRUNCATION)
-        found = np.unique(np.concatenate([found, blocks.numpy()]), axis=0)
+        blocks = _touched(grid, view)
+        if blocks is not None:
+            found = np.unique(np.concatenate([found, blocks.numpy()]), axis=0)
         if len(found) > MAX_BLOCKS:
             break
     return len(found)
+
+
+def _touched(grid, view: _View):
+    """Coordinates of the blocks that the surface of a view is in; None where it has too little of one.
+
+    Open3D looks at every fourth pixel, and takes it for an error if none of these has a depth.
+    """
+    import open3d
+
+    depth = open3d.t.geometry.Image(open3d.core.Tensor(view.depth))
+    try:
+        return grid.compute_unique_block_coordinates(depth, *_open3d_camera(view), 1.0, 1e30, TRUNCATION)
+    except RuntimeError as error:
+        if "No block is touched" in str(error):
+            return None
+        raise
 
 
 def _open3d_camera(view: _View):

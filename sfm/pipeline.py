@@ -23,7 +23,7 @@ from sfm.bundle_adjustment import (
     WeakestDirection,
     adjust,
 )
-from sfm.calibration import LensEvidence, with_sigma
+from sfm.calibration import LensEvidence, untold_readout, with_sigma
 from sfm.comparison import joining
 from sfm.depth import DepthKind, DepthModel, load, sample_depth
 from sfm.depth.model import field_of_view_deg
@@ -291,6 +291,7 @@ def _solve_set(
         grown, noise = filter_observations(grown, priors.relief, mapping.outliers)
         check_registered(grown)
     solved, adjustment, settings = _last_adjustment(grown, priors, noise, found, options)
+    untold = 0.0 if options.readout else untold_readout(solved, priors, noise, motion, found.lens, options.calibration)
     for _ in range(MAX_ROLLING_ROUNDS if options.readout else 0):
         upright = replace(solved, tracks=from_path(solved, seen, times))
         moved = np.linalg.norm(upright.tracks.xy - solved.tracks.xy, axis=1)[solved.inliers]
@@ -301,6 +302,7 @@ def _solve_set(
         solved, adjustment, settings = _last_adjustment(upright, priors, noise, found, options)
     known = Posterior(solved, priors, settings)
     lens_evidence = with_sigma(found.lens_evidence, known.lens(), settings.lens)
+    lens_evidence = replace(lens_evidence, untold_readout=untold)
     slide_px = likely_slide_px(known, options.slide)
     solved = _finish(solved, priors, tracks, lens, weight, options)
     cameras = known.cameras()

@@ -25,7 +25,7 @@ from sfm.footage import plate_numbers
 from sfm.movies import DEFAULT_FPS
 from sfm.pipeline import SolveReport
 from sfm.scene import Reconstruction
-from sfm.scene_frame import SCENE_FRAME, SceneFrame
+from sfm.scene_frame import SCENE_FRAME, SceneFrame, World
 from sfm.solve_json import SOLVE, describe, describe_imported, read_solve, write_solve
 from sfm.threads import in_threads
 from sfm.video import Shot, Video, reopen
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-RECONSTRUCTION, LOG = "reconstruction.npz", "sfm.log"
+RECONSTRUCTION, LOG, TOP_VIEW = "reconstruction.npz", "sfm.log", "top_view.png"
 
 
 def check_output(folder: str | Path, force: bool = False) -> None:
@@ -87,11 +87,10 @@ def write_result(
         reconstruction.save(temporary / RECONSTRUCTION)
         solve = describe(reconstruction, report, video, options)
         _export(reconstruction, video.shot, temporary, formats, film, solve)
-        write_top_view(reconstruction, video.shot, temporary / "top_view.png")
-        plates = _plates(reconstruction, video)
-        _write_overlays(reconstruction, video.shot, plates, temporary)
+        plates, world = _plates(reconstruction, video), World.of(solve, None)
+        _write_pictures(reconstruction, video.shot, plates, temporary, world)
         (temporary / LOG).write_text(log, encoding="utf-8")
-        write_report(temporary, solve, reconstruction, video.shot, plates)
+        write_report(temporary, solve, reconstruction, video.shot, plates, world=world)
         solve["files"] = sorted([*(file.name for file in temporary.iterdir()), SOLVE])
         write_solve(temporary, solve)  # last, so that a folder with it is complete
     return solve
@@ -123,7 +122,7 @@ def write_imported(
         temporary.mkdir()
         reconstruction.save(temporary / RECONSTRUCTION)
         export(reconstruction, shot, temporary, ALWAYS)
-        write_top_view(reconstruction, shot, temporary / "top_view.png")
+        write_top_view(reconstruction, shot, temporary / TOP_VIEW)
         solve["files"] = sorted([*(file.name for file in temporary.iterdir()), SOLVE])
         write_solve(temporary, solve)
     return solve
@@ -171,8 +170,9 @@ def incomplete(folder: str | Path) -> bool:
 def set_scene_frame(folder: str | Path, frame: SceneFrame | None) -> list[str]:
     """Give a result or a COLMAP model a scene frame, or take it away with None.
 
-    The files every result holds are written anew in it, a COLMAP model of others stays as it is. Returns the names of
-    exports in the folder that were written before. Raises `InputError` where something cannot be read or written.
+    The files every result holds are written anew in it, report and pictures too; a COLMAP model of others stays as it
+    is. Returns the names of exports in the folder that were written before. Raises `InputError` where something cannot
+    be read or written.
     """
     folder = Path(folder)
     scene, shot = load_model(folder, oriented=False)
@@ -184,6 +184,10 @@ def set_scene_frame(folder: str | Path, frame: SceneFrame | None) -> list[str]:
     if not (folder / SOLVE).is_file():
         return []
     export(scene, shot, folder)
+    if (folder / PAGE).is_file():
+        renew_report(folder)
+    else:
+        write_top_view(scene, shot, folder / TOP_VIEW, world=World.of(solve_of(folder), frame))
     return [place for name, place in PLACES.items() if name not in ALWAYS and (folder / place).exists()]
 
 
@@ -203,19 +207,22 @@ def add_to_result(folder: str | Path, places: Iterable[Path]) -> None:
 
 
 def renew_report(folder: str | Path) -> tuple[list[Path], list[str]]:
-    """Make the report of a result again; returns its files, and in words what could not be shown.
+    """Make the report of a result again, and its pictures; returns its files, and in words what could not be shown.
 
-    What is gone, plates or reconstruction, is left out of the page, which says so. Raises `InputError` when the folder
-    holds no result, or one of a version that told too little.
+    They show the world that `sfm orient` made. What is gone, plates or reconstruction, is left out of the page, which
+    says so. Raises `InputError` when the folder holds no result, or one of a version that told too little.
     """
     folder, missing = Path(folder), []
     shot, solve = read_solve(folder)
     if solve.get("verdict", "") is None:
         raise InputError(f"{folder}: was imported, not solved by sfm; there is nothing to report")
-    reconstruction = _if_there(lambda: Reconstruction.load(folder / RECONSTRUCTION), missing)
+    world = World.of(solve, SceneFrame.load(folder))
+    reconstruction = _if_there(lambda: load_result(folder)[0], missing)
     video = _if_there(lambda: reopen(shot), missing) if reconstruction is not None else None
     plates = _plates(reconstruction, video) if reconstruction is not None and video is not None else {}
-    notes = write_report(folder, solve, reconstruction, shot, plates, missing=missing)
+    if reconstruction is not None:
+        _write_pictures(reconstruction, shot, plates, folder, world)
+    notes = write_report(folder, solve, reconstruction, shot, plates, missing=missing, world=world)
     files = [folder / name for name in (PAGE, NUMBERS)]
     add_to_result(folder, files)
     return files, notes
@@ -259,12 +266,15 @@ def _plates(reconstruction: Reconstruction, video: Video) -> dict[int, np.ndarra
     return {frame: rgb for frame, (_, rgb) in found if rgb is not None}
 
 
-def _write_overlays(reconstruction: Reconstruction, shot: Shot, plates: dict[int, np.ndarray], folder: Path) -> None:
-    """First, middle, last and worst frame, by depth and by residual."""
+def _write_pictures(
+    reconstruction: Reconstruction, shot: Shot, plates: dict[int, np.ndarray], folder: Path, world: World
+) -> None:
+    """The plan; first, middle, last and worst frame, by depth and by residual."""
+    write_top_view(reconstruction, shot, folder / TOP_VIEW, world=world)
 
     def write(wanted: tuple[Literal["depth", "residual"], tuple[int, np.ndarray]]) -> None:
         color_by, (frame, rgb) = wanted
         name = overlay_name(color_by, int(shot.frame_numbers[frame]))
-        write_overlay(reconstruction, shot, rgb, frame, folder / name, color_by)
+        write_overlay(reconstruction, shot, rgb, frame, folder / name, color_by, world)
 
     in_threads(write, product(("depth", "residual"), plates.items()))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from sfm.errors import InputError, reason
 from sfm.files import replacing
 from sfm.geometry.transform import Sim3
 from sfm.ground import find_ground
+from sfm.prior_alignment import Agreement
 from sfm.scene import Reconstruction
 
 SCENE_FRAME = "scene_frame.json"
@@ -64,6 +65,41 @@ class SceneFrame:
             return cls(frame, told["unit"], tuple(told["said"]), dict(told.get("told", {})))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: cannot be read ({reason(error)}); sfm orient --reset takes it away") from error
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is known of the world that a scene is drawn in.
+
+    upright: y is down, as `sfm orient` made it; else how the cameras were held tells; unit: what lengths are called,
+    metres where a length was told or the depth prior is metric; said: how it was oriented, empty where it was not.
+    """
+
+    upright: bool = False
+    unit: Literal["m", "units"] = "units"
+    said: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, solve: Mapping[str, Any], frame: SceneFrame | None) -> "World":
+        """Of a result: solve is what its `solve.json` says, frame the one it was given, None without."""
+        scaled = frame is not None and float(frame.scene_from_world.scale) != 1.0
+        unit = "m" if scaled or _is_metric(solve) else "units"
+        return cls(unit=unit) if frame is None else cls(True, unit, frame.said)
+
+    def length(self, length: float) -> str:
+        """A length with its unit, three digits."""
+        number = f"{float(f'{length:.3g}'):g}"
+        return f"{number} {'unit' if number == '1' and self.unit == 'units' else self.unit}"
+
+
+AS_SOLVED = World()
+
+
+def _is_metric(solve: Mapping[str, Any]) -> bool:
+    """Whether a solve's unit is the metre, because its depth prior's is. A survey has a unit of its own."""
+    model, prior = solve.get("options", {}).get("depth_model") or {}, solve.get("depth_prior") or {}
+    believed = prior.get("agreement") in (Agreement.AGREES, Agreement.UNCHECKED)
+    return believed and model.get("kind") == "metric" and not solve.get("survey")
 
 
 def orient(

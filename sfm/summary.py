@@ -4,6 +4,8 @@ from typing import Any
 
 from sfm.footage import frame_ranges
 
+COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # of distortion, as OpenCV orders them
+
 
 def in_words(solve: dict[str, Any]) -> dict[str, str]:
     """What is known of a solve, by what it is about. Raises `KeyError` for one of before some number was told."""
@@ -13,6 +15,7 @@ def in_words(solve: dict[str, Any]) -> dict[str, str]:
         "slide": _slide(solve),
         "motion": _motion(solve),
         "lens": _lens(solve),
+        **({"shutter": shutter} if (shutter := _shutter(solve)) else {}),
         **({"plates": _plates(solve)} if solve.get("shot", {}).get("tone") else {}),
         **({"masks": _masks(solve)} if solve.get("masks") else {}),
         "depth prior": _prior(solve),
@@ -37,9 +40,9 @@ def _frames(solve: dict[str, Any]) -> str:
 
 def _error(solve: dict[str, Any]) -> str:
     whitened, plain = solve["whitened_rms_px"], solve["rms_px"]
-    hd = whitened * 1920 / solve["camera"]["width"]
-    along = "" if whitened == plain else f"; {plain:.3f} px with tracks' sliding along edges"
-    return f"{whitened:.3f} px RMS, {hd:.2f} px on an HD plate{along}"
+    to_hd = 1920 / solve["camera"]["width"]
+    along = f"; in every direction, sliding along edges too, {plain:.3f} px, {plain * to_hd:.2f} px (HD)"
+    return f"verdict's {whitened:.3f} px RMS, {whitened * to_hd:.2f} px (HD){'' if whitened == plain else along}"
 
 
 def _slide(solve: dict[str, Any]) -> str:
@@ -59,7 +62,7 @@ def _motion(solve: dict[str, Any]) -> str:
     }
     text = meaning[solve["motion"]] + (", with a zoom" if solve["zoom"] else "")
     angle = solve["parallax_deg"]
-    return text if angle is None else f"{text}; the median track turns by {angle:.2f} degrees"
+    return text if angle is None else f"{text}; the median track turned by {angle:.2f} degrees when that was decided"
 
 
 def _lens(solve: dict[str, Any]) -> str:
@@ -75,9 +78,35 @@ def _lens(solve: dict[str, Any]) -> str:
             "refined from the one given" if (solve["options"].get("stages") or {}).get("refine_focal") else "as given"
         )
     bent = solve["camera"]["distortion"]
-    distortion = "; distortion " + ", ".join(f"{k:.3g}" for k in bent) if any(bent) else ""
+    named = [f"{name} {k:.3g}" for name, k in zip(COEFFICIENTS, bent, strict=False) if k]
+    distortion = f"; distortion {', '.join(named)}" if named else ""
     fov = solve["camera"]["horizontal_fov_deg"]
-    return f"focal length {length}, {fov:.1f} degrees across, {given}{distortion}{_principal_point(solve)}"
+    told = f"focal length {length}, {fov:.1f} degrees across, {given}{_focal_sigma(solve)}"
+    return f"{told}{distortion}{_principal_point(solve)}"
+
+
+def _shutter(solve: dict[str, Any]) -> str:
+    """What a rolling shutter would do that nobody told; of a camera that is not known and may move."""
+    readout = solve["camera"]["readout"]
+    if readout:
+        return f"rolling, read out in {readout:.2g} of a frame"
+    untold = solve["camera"]["lens"].get("untold_readout")
+    if untold:
+        ms = 1000 * untold / solve["shot"]["fps"]
+        return f"looks like a rolling one, read out in about {untold:g} of a frame ({ms:.0f} ms): tell it, --readout-ms"
+    if solve["camera"]["focal_given"] or solve["motion"] == "static":
+        return ""
+    return "taken for a global one; a rolling one, as phones have, bends focal length and path: tell it, --readout-ms"
+
+
+def _focal_sigma(solve: dict[str, Any]) -> str:
+    """How well the tracks know a focal length they were asked for."""
+    lens = solve["camera"]["lens"]
+    if not lens["refined"] or lens["focal_sigma"] is None or solve["motion"] == "static":
+        return ""
+    if not lens["focal_known"]:
+        return ": a guess, which the tracks cannot better"
+    return f", known to {100 * lens['focal_sigma']:.1f} %"
 
 
 def _principal_point(solve: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from sfm.prior_alignment import Agreement
 from sfm.prior_weight import PriorWeight
 from sfm.scene import Reconstruction
 
+_WHAT_HELPS = ": --masks over what moves, the true lens, or --readout-ms of a rolling shutter may mend it"
 _AROUND = 5  # frames to either side that are a camera's neighbours
 
 
@@ -95,9 +96,9 @@ def judge(
     (fail if few else review).extend(_not_registered(reconstruction, to_hd, frame_numbers))
     rms = reconstruction.rms_px(whitened=True) * to_hd
     if not rms <= options.review_rms_px:
-        fail.append(f"RMS {rms:.2f} px (HD) is above {options.review_rms_px:g}")
+        fail.append(f"RMS {rms:.2f} px (HD) is above {options.review_rms_px:g}{_WHAT_HELPS}")
     elif rms > options.pass_rms_px:
-        review.append(f"RMS {rms:.2f} px (HD) is above {options.pass_rms_px:g}")
+        review.append(f"RMS {rms:.2f} px (HD) is above {options.pass_rms_px:g}{_WHAT_HELPS}")
     frame_rms = reconstruction.frame_rms_px(whitened=True) * to_hd
     worst = int(np.nan_to_num(frame_rms, nan=-1.0).argmax())
     if frame_rms[worst] > options.max_frame_rms_px:
@@ -105,17 +106,19 @@ def judge(
     tracks, cells = coverage(reconstruction)
     if tracks.min() < options.min_tracks:
         where = f"frame {frame_numbers[tracks.argmin()]}"
-        review.append(f"{where} has only {tracks.min():.0f} good tracks; {options.min_tracks} are asked for")
+        wanted = f"{options.min_tracks} are asked for; --hand-tracks adds some made by hand"
+        review.append(f"{where} has only {tracks.min():.0f} good tracks; {wanted}")
     if cells.min() < options.min_cells:
         review.append(f"frame {frame_numbers[cells.argmin()]} has tracks in only {cells.min():.0f} of its 9 cells")
     inlier_part = _inlier_part(reconstruction)
     if inlier_part < options.min_inlier_part:
-        review.append(f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene")
+        wrong = f"only {100 * inlier_part:.0f} % of the observations agree with one rigid scene"
+        review.append(f"{wrong}: --masks leave out what moves")
     lost = _lost_tracks(reconstruction)
     if lost > options.max_lost_tracks:
         review.append(
             f"{100 * lost:.0f} % of the tracks move otherwise than the scene: is it the set that was solved, or what"
-            " moves in front of it?"
+            " moves in front of it? --masks leave out what moves"
         )
     if not converged:
         review.append("the last adjustment stopped before it converged")
@@ -123,7 +126,7 @@ def judge(
     if slide > options.max_slide_px:
         review.append(f"an object put into the shot is likely to slide by up to {slide:.1f} px (HD)")
     review += _jumps(reconstruction, to_hd, frame_numbers, options)
-    review += _of_the_lens(lens, motion, reconstruction, options)
+    review += _of_the_lens(lens, motion, reconstruction, options) + _of_the_shutter(lens)
     review += _of_the_prior(prior, options)
     review += _unknowns(motion, prior_given, prior)
     if fail:
@@ -133,7 +136,7 @@ def judge(
     sure = f"known to {100 * lens.focal_sigma:.1f} %" if lens.refined else "given"
     return Verdict.PASS, [
         f"RMS {rms:.2f} px (HD), every frame has a camera"
-        + (f"; an object put in is likely to slide by less than {max(slide, 0.01):.2f} px" if slide == slide else ""),
+        + (f"; an object put in is likely to slide by up to {max(slide, 0.01):.2f} px (HD)" if slide == slide else ""),
         f"every frame has at least {tracks.min():.0f} good tracks, in at least {cells.min():.0f} of its 9 cells; "
         "no camera jumps",
         f"{motion.motion.value.replace('_', ' ')}; focal length {sure}",
@@ -169,9 +172,11 @@ def _of_the_lens(
 ) -> list[str]:
     fov = float(np.median(reconstruction.camera.horizontal_fov_deg))
     if not lens.focal_known:
-        return [f"the tracks cannot tell the focal length: {fov:.0f} degrees across are a guess"]
+        return [f"the tracks cannot tell the focal length: {fov:.0f} degrees across are a guess; give the lens"]
     if lens.refined and not lens.focal_sigma <= options.max_focal_sigma:
-        return [f"the tracks know the focal length to {100 * lens.focal_sigma:.1f} % only"]
+        return [
+            f"the tracks know the focal length to {100 * lens.focal_sigma:.1f} % only; give the lens if it is known"
+        ]
     if np.isfinite(motion.preferred_focal_px):
         tried = f"{motion.preferred_focal_px:.0f} px, say"
         return [f"the tracks prefer another focal length ({tried}) to the one given: --refine-focal looks for it"]
@@ -194,6 +199,13 @@ def _of_the_lens(
     return reasons
 
 
+def _of_the_shutter(lens: LensEvidence) -> list[str]:
+    if not lens.untold_readout:
+        return []
+    better = f"a rolling shutter, read out in about {lens.untold_readout:g} of a frame, suits the tracks better"
+    return [f"{better} than a global one, and bends focal length and path: tell it with --readout-ms"]
+
+
 def _kind(motion: MotionEvidence) -> str:
     return {Motion.STATIC: "static", Motion.NODAL: "nodal"}.get(motion.motion, "free")
 
@@ -209,7 +221,9 @@ def _of_the_prior(prior: PriorWeight, options: VerdictOptions) -> list[str]:
     low, high = options.prior_exponents
     if prior.agreement is not Agreement.AGREES or low <= prior.exponent <= high:
         return []
-    return [f"the depth prior agrees with the geometry only when raised to the power {prior.exponent:.1f}"]
+    does = "squeezes near and far together" if prior.exponent > 1 else "pulls near and far apart"
+    told = f"the depth prior {does}: only its power {prior.exponent:.1f} agrees with the tracks"
+    return [f"{told}; points that it holds may stand wrong, another depth network or a given lens may mend it"]
 
 
 def _jumps(

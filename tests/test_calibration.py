@@ -14,6 +14,7 @@ from sfm.outliers import TrackingNoise
 from sfm.pipeline import Options, reconstruct, reconstruct_tracks
 from sfm.scene import DepthPriors
 from sfm.synthetic import make_shot
+from sfm.verdict import Verdict
 from sfm.video import Video
 
 UNKNOWN = LensUnknowns(focal=True, focal_prior_px=2000.0, radial=1)
@@ -197,3 +198,16 @@ def test_a_long_lens_on_a_dolly(rng):
     assert report.lens.focal_known
     assert report.lens.focal_sigma < 0.06
     assert abs(solved.camera.focal_length[0] / shot.camera.focal_length[0] - 1) < 2 * report.lens.focal_sigma
+
+
+@pytest.mark.parametrize(("readout", "told"), [(0.8, 0.8), (0.0, 0.0)])
+def test_a_rolling_shutter_that_nobody_told_is_seen_in_the_tracks(rng, readout, told):
+    """Of a shaking camera with an unknown lens; one with a global shutter keeps its PASS."""
+    shot = make_shot("handheld", rng=rng, num_frames=24, num_tracks=200, readout=readout, noise_px=0.2, depth_error=0.2)
+    black = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 24)
+    _, report, _ = reconstruct(black, shot.priors, tracks=shot.tracks)
+    assert report.lens.untold_readout == told
+    assert (report.verdict is Verdict.PASS) == (not told)
+    assert any("--readout-ms" in reason and "rolling shutter, read out" in reason for reason in report.reasons) == (
+        told > 0
+    )

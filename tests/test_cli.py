@@ -1027,7 +1027,7 @@ def test_a_render_farm_may_stop_it(plate, tmp_path):
     """SIGTERM while the result is written: nothing of it stays."""
     code = (
         "import os, signal, sys; from sfm import results; from sfm.cli import main;"
-        "results.write_top_view = lambda *_: os.kill(os.getpid(), signal.SIGTERM);"
+        "results.write_top_view = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM);"
         f"main(['reconstruct', {str(plate / 'frames')!r}, '-o', {str(tmp_path / 'o')!r}, '--depth', 'none',"
         " '--max-tracks', '300', '--quiet'])"
     )

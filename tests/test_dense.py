@@ -80,6 +80,23 @@ def test_memory_is_bounded(solved_sample, monkeypatch):
         densify(aligned, video, DenseOptions(max_frames=3, width=240, voxel=plain.voxel))
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_frame_that_agrees_with_hardly_any_other_is_left_out(solved_sample, monkeypatch, left):
+    """None of its pixels, or one that Open3D does not look at."""
+    _, video, _, aligned = solved_sample
+    real = dense._agreed
+
+    def agreed(views, index, options):
+        mask = real(views, index, options)
+        if index == 1:
+            mask[:] = False
+            mask[1, 1] = left
+        return mask
+
+    monkeypatch.setattr(dense, "_agreed", agreed)
+    assert len(densify(aligned, video, DenseOptions(max_frames=4, width=240)).points) > 100
+
+
 def test_maps_of_another_place_agree_on_nothing(solved_sample):
     _, video, _, aligned = solved_sample
     unlike = replace(aligned, model=CallableModel(_unlike), smoothness=replace(aligned.smoothness, noise=0.001))

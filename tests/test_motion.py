@@ -89,6 +89,7 @@ def test_a_good_solve_passes(rng):
         ({"lost": tuple(range(7))}, Verdict.FAIL, "7 frames have no camera: 0-6"),
         ({"lens": LensEvidence(True, 0.3, False)}, Verdict.REVIEW, "cannot tell the focal length"),
         ({"lens": LensEvidence(True, 0.05, True)}, Verdict.REVIEW, "focal length to 5.0 % only"),
+        ({"lens": LensEvidence(True, 0.01, untold_readout=0.4)}, Verdict.REVIEW, "tell it with --readout-ms"),
         ({"inliers": 0.5}, Verdict.REVIEW, "agree with one rigid scene"),
         ({"motion": replace(FREE, motion=Motion.NODAL), "prior_given": False}, Verdict.REVIEW, "only turns"),
         ({"motion": replace(FREE, motion=Motion.STATIC), "prior_given": False}, Verdict.REVIEW, "does not move"),
@@ -101,7 +102,7 @@ def test_a_good_solve_passes(rng):
             Verdict.REVIEW,
             "1500 px, say) suits",
         ),
-        ({"exponent": 2.2}, Verdict.REVIEW, "to the power 2.2"),
+        ({"exponent": 2.2}, Verdict.REVIEW, "squeezes near and far together: only its power 2.2"),
         ({"agreement": Agreement.CONTRADICTS}, Verdict.REVIEW, "contradicts the geometry and was used"),
     ],
 )
@@ -182,7 +183,7 @@ def test_a_likely_slide_keeps_a_solve_from_passing(rng):
     prior = PriorWeight(1.0, 1.0, 0.2, 30.0, GOOD)
     (good, why), (bad, reasons) = (judge(scene, FREE, GIVEN, True, prior, True, slide) for slide in (0.3, 1.4))
     assert (good, bad) == (Verdict.PASS, Verdict.REVIEW)
-    assert "slide by less than 0.30 px" in why[0]
+    assert "slide by up to 0.30 px (HD)" in why[0]
     assert any("slide by up to 1.4 px (HD)" in reason for reason in reasons)
 
 

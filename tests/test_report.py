@@ -1,6 +1,7 @@
 """The report is read back as a browser and as a farm would, and compared with the reconstruction's own numbers."""
 
 import base64
+import inspect
 import json
 import re
 from dataclasses import replace
@@ -16,15 +17,18 @@ import pytest
 from sfm import results
 from sfm.bridging import bridge
 from sfm.cli import main
+from sfm.cli.solving import reconstruct
 from sfm.errors import InputError
 from sfm.geometry import Rigid3
 from sfm.geometry.rotation import rotation_angle
 from sfm.pipeline import reconstruct_tracks
-from sfm.results import load_result, renew_report, write_result
+from sfm.results import load_result, renew_report, set_scene_frame, write_result
 from sfm.scene import Support
+from sfm.scene_frame import World, orient
 from sfm.synthetic import make_shot
 from sfm.video import Video, open_video
 from sfm.view.palette import residual_colors
+from sfm.view.report import DEFAULTS
 from sfm.view.report_numbers import telling_frames
 
 FRAMES, LOST, GONE = 12, (4, 5), (10, 11)  # interpolated; at the end, without a camera
@@ -212,13 +216,68 @@ def test_a_plot_draws_the_numbers(written, page, plot, name):
 
 
 def test_every_plot_says_what_it_shows_in_which_unit(page):
-    units = ("px", "units a frame", "degrees", "tracks used", "cells of 9", "%")
-    assert len(page.plots) == 9
+    units = ("px", "units a frame", "degrees", "tracks used", "%")
+    assert len(page.plots) == 7
     for name, plot in page.plots.items():
         text = " ".join("".join(element.itertext()) for element in plot.iter(f"{SVG}text"))
         assert any(unit in text for unit in units), name
         assert "plate number" in text or "points" in text
     assert "units" in page.text and "same scale" in page.text
+
+
+def test_what_is_the_same_in_every_frame_is_said_and_has_no_plot(copied, page):
+    solve, cells = json.loads((copied / "solve.json").read_text()), column(copied, "cells")
+    assert set(cells[np.isfinite(cells)]) == {9} and "Every frame has used tracks in 9 of its 9 cells" in page.text
+    focal = float(f"{solve['per_frame'][0]['focal_px']:.3g}")
+    assert f"The focal length is {focal:g} px" in page.text
+    for number, frame in enumerate(solve["per_frame"]):
+        frame["focal_px"] += number
+    (copied / "solve.json").write_text(json.dumps(solve))
+    renew_report(copied)
+    again = Page(copied / "report.html")
+    assert set(again.plots) - set(page.plots) == {"focal length, px"} and "focal length is" not in again.text
+
+
+def test_only_what_was_asked_for_is_listed(page):
+    """What an option is when nobody says anything is the command line's own."""
+    defaults = {name: option.default for name, option in inspect.signature(reconstruct).parameters.items()}
+    told = {name: value for name, value in defaults.items() if value not in (None, False, 0, inspect.Parameter.empty)}
+    assert {name: str(value) for name, value in told.items()} == {
+        name: str(value) for name, value in DEFAULTS.items() if value and defaults[name]
+    }
+    assert all(defaults.get(name) in (None, value) for name, value in DEFAULTS.items())
+    assert "asked for clip <b>&.mov depth" not in page.text and "asked for clip <b>&.mov seed 3" in page.text
+
+
+def test_the_report_follows_the_scene(copied, page):
+    """Upright as it was told, longer, and in metres, and as it was when the frame is taken away."""
+    scene, before = load_result(copied)[0], numbers_of(copied)
+    plan, html = (copied / "top_view.png").read_bytes(), (copied / "report.html").read_bytes()
+    assert before["unit"] == "units" and "as it was solved; lengths in a unit that is not known" in page.text
+    up = np.array([0.3, -1.0, 0.1])
+    set_scene_frame(copied, orient(scene, up=up, scale=2.5))
+    after, again = numbers_of(copied), Page(copied / "report.html")
+    assert after["unit"] == "m" and "lengths in metres" in again.text and "up is as it was told" in again.text
+    assert after["scene"]["path_length"] == pytest.approx(2.5 * before["scene"]["path_length"])
+    assert f"The path is {after['scene']['path_length']:.3g} m long" in again.text
+    assert "camera speed, m a frame" in again.plots and (copied / "top_view.png").read_bytes() != plan
+    heights = [np.array([xyz[1] for xyz in told["scene"]["path"] if xyz[1] is not None]) for told in (before, after)]
+    along = -(scene.centers_in_world[scene.has_camera] - scene.centers_in_world[0]) @ (up / np.linalg.norm(up))
+    np.testing.assert_allclose(heights[1], 2.5 * along, atol=1e-9)
+    assert np.abs(heights[1] - 2.5 * heights[0]).max() > 1e-3, "as the cameras were held"
+    set_scene_frame(copied, None)
+    assert (copied / "report.html").read_bytes() == html and (copied / "top_view.png").read_bytes() == plan
+
+
+def test_a_metric_prior_makes_metres(copied):
+    solve = json.loads((copied / "solve.json").read_text())
+    solve["options"]["depth_model"] = {"name": "maps", "kind": "metric", "revision": ""}
+    solve["depth_prior"]["agreement"] = "agrees"
+    assert World.of(solve, None).unit == "m"
+    assert World.of(solve | {"survey": {"points": []}}, None).unit == "units"
+    solve["depth_prior"]["agreement"] = "contradicts"
+    assert World.of(solve, None).unit == "units"
+    assert (World(unit="m").length(1.0), World().length(1.0), World().length(5839.0)) == ("1 m", "1 unit", "5840 units")
 
 
 def test_plots_take_the_colours_of_the_page(page):
@@ -241,9 +300,11 @@ def test_the_page_tells_the_verdict_and_the_numbers(written, page):
             assert ("not known" if value is None else f"{float(f'{value:.3g}'):g}") in page.text
     assert f"{told['prior']['triangulated']:,} of {told['prior']['points']:,}" in page.text
     assert told["prior"]["held_by_prior"] == (scene.support == Support.PRIOR).sum()
-    rms = scene.frame_rms_px()
+    verdicts, plain = (scene.frame_rms_px(whitened) * 1920 / shot.width for whitened in (True, False))
     for frame in telling_frames(scene):
-        assert f"Frame {shot.frame_numbers[frame]}" in page.text and f"RMS {rms[frame]:.3g} px" in page.text
+        assert f"Frame {shot.frame_numbers[frame]}" in page.text
+        told = f"verdict's error {verdicts[frame]:.3g} px (HD), in every direction {plain[frame]:.3g} px (HD)"
+        assert told in page.text
 
 
 def test_frames_that_are_shown(written, page):
@@ -295,7 +356,7 @@ def test_without_the_plates_it_shows_what_the_solve_left(copied):
     assert len(notes) == 1 and "gone" in notes[0] and notes[0] in again.text
     assert "plate of frame 1001 is gone" in again.text
     assert len(again.pictures) == len(telling_frames(load_result(copied)[0]))
-    assert len(again.plots) == 9
+    assert len(again.plots) == 7
 
 
 def test_without_the_reconstruction_the_rest_is_there(copied):
@@ -303,7 +364,7 @@ def test_without_the_reconstruction_the_rest_is_there(copied):
     _, notes = renew_report(copied)
     again = Page(copied / "report.html")
     assert len(notes) == 2 and "reconstruction.npz" in notes[0] and all(note in again.text for note in notes)
-    assert set(again.plots) == {"error of every frame", "tracks of every frame", "focal length, px"}
+    assert set(again.plots) == {"error of every frame", "tracks of every frame"}
     assert again.pictures == []
 
 

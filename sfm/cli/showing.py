@@ -13,7 +13,7 @@ Solved = Annotated[Path, typer.Argument(metavar="OUT", help="A result of sfm rec
 
 @app.command()
 def report(result: Solved) -> None:
-    """Make report.html and report.json of a result again."""
+    """Make report.html, report.json and the pictures of a result again."""
     calm_opencv()
     from sfm import console
     from sfm.results import renew_report
@@ -46,19 +46,22 @@ def film(
     calm_opencv()
     from sfm import console
     from sfm.results import load_result
+    from sfm.scene_frame import SceneFrame, World
     from sfm.video import reopen
     from sfm.view.film import write_contact_sheet, write_film
 
-    scene, shot, _ = load_result(result)
+    scene, shot, solve = load_result(result)
+    world = World.of(solve, SceneFrame.load(result))
     video, told = reopen(shot), console.error_console()
     with console.stages(told, console.Loudness.NORMAL) as progress:
         if output is not None:
             write_film(
-                scene, video, output, height=height, overlay_only=overlay_only, report=console.pace(progress, "film")
-            )
+                scene, video, output, height=height, overlay_only=overlay_only, world=world,
+                report=console.pace(progress, "film"),
+            )  # fmt: skip
         if contact is not None:
             progress("contact sheet", 0.0, "")
-            write_contact_sheet(scene, video, contact)
+            write_contact_sheet(scene, video, contact, world)
     for place in (output, contact):
         if place is not None:
             print(place)

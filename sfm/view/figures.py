@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from sfm.scene import Reconstruction
+from sfm.scene_frame import AS_SOLVED, World
 from sfm.video import Shot
 from sfm.view.layout import TRIM, Layout, lay_out
 from sfm.view.palette import BACKGROUND, FRUSTUM, PATH, ColorMode, point_colors
@@ -21,20 +22,28 @@ FROM_ABOVE = (np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]), np.array([0.0, -1.0,
 FROM_THE_SIDE = (np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), np.array([1.0, 0.0, 0.0]))
 
 
-def write_top_view(reconstruction: Reconstruction, shot: Shot, path: str | Path, color_by: ColorMode = "plate") -> None:
+def write_top_view(
+    reconstruction: Reconstruction,
+    shot: Shot,
+    path: str | Path,
+    color_by: ColorMode = "plate",
+    world: World = AS_SOLVED,
+) -> None:
     """Write `top_view` as a PNG. Raises `InputError` when no frame is registered or `path` cannot be written."""
-    write_png(path, top_view(reconstruction, shot, color_by))
+    write_png(path, top_view(reconstruction, shot, color_by, world))
 
 
-def top_view(reconstruction: Reconstruction, shot: Shot, color_by: ColorMode = "plate") -> np.ndarray:
+def top_view(
+    reconstruction: Reconstruction, shot: Shot, color_by: ColorMode = "plate", world: World = AS_SOLVED
+) -> np.ndarray:
     """The points, camera path and frusta from above and, at the same scale below it, from the side: uint8 (h, w, 3).
 
-    The first camera looks to the right. Its limit: level is guessed from how the cameras are held; a shot held at one
-    tilt throughout gives a tilted plan.
+    The first camera looks to the right. Its limit: level is guessed from how the cameras are held, unless the world is
+    upright; a shot held at one tilt throughout gives a tilted plan.
 
     Raises `InputError` when no frame is registered.
     """
-    layout = lay_out(reconstruction)
+    layout = lay_out(reconstruction, upright=world.upright)
     points = layout.level.apply(reconstruction.points[layout.shown])
     colors = point_colors(reconstruction, color_by)[layout.shown]
     frusta, steps = layout.level.apply(layout.frusta).reshape(-1, 2, 3), layout.level.apply(layout.path)
@@ -58,7 +67,7 @@ def top_view(reconstruction: Reconstruction, shot: Shot, color_by: ColorMode = "
         draw_text(panel, (OVERSAMPLING * 30, OVERSAMPLING * 36), title, OVERSAMPLING * 20, FAINT)
         panel[-OVERSAMPLING:] = RULE
         panels.append(panel)
-    panels.append(_footer(reconstruction, shot, layout, scale))
+    panels.append(_footer(reconstruction, shot, layout, scale, world))
     tall = np.concatenate(panels)
     return cv2.resize(tall, (WIDTH, len(tall) // OVERSAMPLING), interpolation=cv2.INTER_AREA)
 
@@ -71,15 +80,15 @@ def _extent(points: np.ndarray, frusta: np.ndarray) -> tuple[np.ndarray, np.ndar
     return corners.min(axis=0), corners.max(axis=0)
 
 
-def _footer(reconstruction: Reconstruction, shot: Shot, layout: Layout, scale: float) -> np.ndarray:
-    """What is drawn in numbers, and the scale bar. The unit is the reconstruction's own."""
+def _footer(reconstruction: Reconstruction, shot: Shot, layout: Layout, scale: float, world: World) -> np.ndarray:
+    """What is drawn in numbers, and the scale bar."""
     footer = np.tile(BACKGROUND, (OVERSAMPLING * FOOTER, OVERSAMPLING * WIDTH, 1))
     baseline, size = OVERSAMPLING * 42, OVERSAMPLING * 18
     length = np.linalg.norm(layout.path[:, 1] - layout.path[:, 0], axis=1).sum()
     registered, bridged = np.count_nonzero(reconstruction.registered), np.count_nonzero(reconstruction.bridged)
     text = (
         f"{registered} of {len(reconstruction.registered)} cameras{f', {bridged} interpolated' if bridged else ''}   "
-        f"{np.count_nonzero(layout.shown):,} points   "
+        f"{np.count_nonzero(layout.shown):,} of {np.count_nonzero(reconstruction.has_point):,} points shown   "
         f"path {100 * length / layout.depth:.1f} % of the median depth"
     )
     width = draw_text(footer, (OVERSAMPLING * 30, baseline), shot.name, OVERSAMPLING * 21)
@@ -90,8 +99,7 @@ def _footer(reconstruction: Reconstruction, shot: Shot, layout: Layout, scale: f
     left, tick = right - OVERSAMPLING * scale * bar, OVERSAMPLING * 6
     ends = [[[left, y], [right, y]], [[left, y - tick], [left, y + tick]], [[right, y - tick], [right, y + tick]]]
     draw_lines(footer, np.array(ends), np.array(INK), OVERSAMPLING * 2)
-    label = f"{bar:g} unit" if bar == 1 else f"{bar:g} units"
-    draw_text(footer, (left - OVERSAMPLING * 14, baseline), label, size, align=1)
+    draw_text(footer, (left - OVERSAMPLING * 14, baseline), world.length(bar), size, align=1)
     return footer
 
 

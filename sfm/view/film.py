@@ -12,10 +12,11 @@ import numpy as np
 
 from sfm.errors import InputError, UsageError
 from sfm.scene import Reconstruction
+from sfm.scene_frame import AS_SOLVED, World
 from sfm.threads import each_in_threads, in_threads
 from sfm.video import Shot, Video
 from sfm.view.movie import check_movie, movie
-from sfm.view.overlay import DIM, draw_depth_legend, draw_depth_tracks
+from sfm.view.overlay import DIM, draw_depth_legend, draw_depth_tracks, error_told
 from sfm.view.palette import BACKGROUND, UNKNOWN, depth_limits
 from sfm.view.picture import FAINT, INK, draw_lines, draw_text, write_png
 from sfm.view.turntable import Turntable
@@ -32,28 +33,32 @@ def write_film(
     *,
     height: int = 540,
     overlay_only: bool = False,
+    world: World = AS_SOLVED,
     report: Callable[[int, int], None] = lambda done, count: None,
 ) -> None:
     """Write an MP4 or MOV with a picture for every frame of the shot, at its rate.
 
-    height: of a panel, px; overlay_only: the plate with its tracks alone, at the plate's size; report: told how many
-    frames of how many are done. Frames without a camera, and such that cannot be decoded, are shown as that. A side
-    that is odd is one px shorter: H.264 has none.
+    height: of a panel, px; overlay_only: the plate with its tracks alone, at the plate's size; world: of the
+    reconstruction; report: told how many frames of how many are done. Frames without a camera, and such that cannot be
+    decoded, are shown as that. A side that is odd is one px shorter: H.264 has none.
 
     Raises `InputError` where there is no camera to draw or the film cannot be written, `UsageError` for a name that is
     none of a movie, `MissingDependencyError` without PyAV.
     """
     check_movie(path)
-    draw = _OverlayOnly(reconstruction, video.shot) if overlay_only else _Panels(reconstruction, video.shot, height)
+    shot = video.shot
+    draw = _OverlayOnly(reconstruction, shot) if overlay_only else _Panels(reconstruction, shot, height, world)
     count = len(video)
     report(0, count)
-    with movie(path, *draw.size, video.shot.fps) as write:
+    with movie(path, *draw.size, shot.fps) as write:
         for done, picture in enumerate(each_in_threads(lambda item: draw.picture(*item), video), 1):
             write(picture)
             report(done, count)
 
 
-def write_contact_sheet(reconstruction: Reconstruction, video: Video, path: str | Path) -> None:
+def write_contact_sheet(
+    reconstruction: Reconstruction, video: Video, path: str | Path, world: World = AS_SOLVED
+) -> None:
     """Write a PNG of sixteen frames spread over the shot with their tracks by depth, each with its numbers.
 
     Raises `InputError` where there is no camera to draw or `path` cannot be written, `UsageError` where it is no PNG.
@@ -69,7 +74,7 @@ def write_contact_sheet(reconstruction: Reconstruction, video: Video, path: str 
     head = 56
     size = np.array([columns, rows]) * step + [SHEET_GAP, head]
     sheet = np.tile(BACKGROUND, (size[1], size[0], 1))
-    _head(sheet[:head], reconstruction, shot, draw.limits)
+    _head(sheet[:head], draw, world)
     cells = in_threads(lambda item: draw.picture(item[0], item[1][1]), zip(frames, video.only(frames), strict=True))
     for place, (frame, cell) in enumerate(zip(frames, cells, strict=True)):
         left, top = np.array([place % columns, place // columns]) * step + [SHEET_GAP, head]
@@ -88,7 +93,7 @@ class _Tracks:
         self.reconstruction, self.shot, self.width, self.height = reconstruction, shot, width, height
         used = np.flatnonzero(reconstruction.inliers)
         self.limits = depth_limits(reconstruction.points_in_cam(used)[:, 2])
-        self._rms = reconstruction.frame_rms_px()
+        self._errors = reconstruction.frame_rms_px(whitened=True)
         self._count = np.bincount(reconstruction.tracks.frame[used], minlength=reconstruction.tracks.num_frames)
 
     def plate(self, rgb: np.ndarray | None) -> np.ndarray:
@@ -119,7 +124,7 @@ class _Tracks:
         """The numbers of a frame."""
         if not self._count[frame]:
             return self._without(frame)
-        return f"{self._count[frame]:,} tracks used   RMS {self._rms[frame]:.2f} px"
+        return f"{self._count[frame]:,} tracks used   {error_told(self._errors[frame], self.shot.width)}"
 
     def _without(self, frame: int) -> str:
         return "camera interpolated" if self.reconstruction.bridged[frame] else "no camera"
@@ -139,11 +144,12 @@ class _OverlayOnly:
 class _Panels:
     """Three panels side by side over a line of numbers and scales."""
 
-    def __init__(self, reconstruction: Reconstruction, shot: Shot, height: int):
+    def __init__(self, reconstruction: Reconstruction, shot: Shot, height: int, world: World):
         height = height // 2 * 2
         width = max(2 * round(height * shot.width / shot.height / 2), 2)
         self._tracks = _Tracks(reconstruction, shot, width, height)
-        self._turntable = Turntable(reconstruction, width, height, len(shot.frame_numbers) / shot.fps)
+        self._world, seconds = world, len(shot.frame_numbers) / shot.fps
+        self._turntable = Turntable(reconstruction, width, height, seconds, world)
         self._footer_height = max(2 * round(FOOTER * height / 2), 2)
         self.size = 3 * width, height + self._footer_height
 
@@ -160,23 +166,22 @@ class _Panels:
         margin, base = 20 * unit, 36 * unit
         name = f"{tracks.shot.name}   frame {tracks.shot.frame_numbers[frame]}"
         draw_text(footer, (margin, base), name, 21 * unit)
-        draw_text(footer, (width + margin, base), tracks.told(frame), 18 * unit, FAINT)
-        draw_depth_legend(footer, tracks.limits, 2 * width - 130 * unit, unit)
+        count, _, error = tracks.told(frame).partition("   ")  # apart: the legend needs its room in a narrow panel
+        draw_text(footer, (width - margin, base), error, 18 * unit, FAINT, align=1)
+        draw_text(footer, (width + margin, base), count, 18 * unit, FAINT)
+        draw_depth_legend(footer, tracks.limits, 2 * width - 130 * unit, unit, self._world)
         length, px = self._turntable.scale_bar()
         left = 2 * width + margin
         draw_lines(footer, np.array([[[left, base - 6 * unit], [left + px, base - 6 * unit]]]), np.array(INK), 3 * unit)
-        unit_name = "unit" if length == 1 else "units"
-        draw_text(
-            footer, (left + px + margin, base), f"{length:g} {unit_name} in the middle of the set", 18 * unit, FAINT
-        )
+        scale = f"{self._world.length(length)} in the middle of the set"
+        draw_text(footer, (left + px + margin, base), scale, 18 * unit, FAINT)
         return footer
 
 
-def _head(strip: np.ndarray, reconstruction: Reconstruction, shot: Shot, limits: tuple[float, float]) -> None:
+def _head(strip: np.ndarray, draw: _Tracks, world: World) -> None:
+    scene, shot = draw.reconstruction, draw.shot
     width = draw_text(strip, (SHEET_GAP, 36), shot.name, 21)
-    registered = np.count_nonzero(reconstruction.registered)
-    told = (
-        f"{registered} of {len(reconstruction.registered)} frames have a camera   RMS {reconstruction.rms_px():.2f} px"
-    )
-    draw_text(strip, (SHEET_GAP + width + 24, 36), told, 18, FAINT)
-    draw_depth_legend(strip, limits, strip.shape[1] - 130, 1.0)
+    frames = f"{np.count_nonzero(scene.registered)} of {len(scene.registered)} frames have a camera"
+    error = error_told(scene.rms_px(whitened=True), shot.width, scene.rms_px())
+    draw_text(strip, (SHEET_GAP + width + 24, 36), f"{frames}   {error}", 18, FAINT)
+    draw_depth_legend(strip, draw.limits, strip.shape[1] - 130, 1.0, world)

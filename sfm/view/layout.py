@@ -42,8 +42,8 @@ class Layout:
     path: np.ndarray
 
 
-def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None) -> Layout:
-    """Choose what is drawn; frustum_every in frames, None for about ten frusta over the shot.
+def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None, upright: bool = False) -> Layout:
+    """Choose what is drawn; frustum_every in frames, None for about ten frusta over the shot; upright: y is down.
 
     The far tail of points is left out: a handful of points near infinity would shrink the set to a dot.
 
@@ -70,7 +70,7 @@ def lay_out(reconstruction: Reconstruction, frustum_every: int | None = None) ->
     return Layout(
         shown=shown,
         depth=depth,
-        level=_levelled(cams_from_world),
+        level=_levelled(cams_from_world, np.array([0.0, 1.0, 0.0]) if upright else -held_up(cams_from_world)),
         frusta=frustum_edges(reconstruction, frames, size),
         frusta_frames=frames,
         frustum_size=size,
@@ -98,9 +98,8 @@ def viewpoint(reconstruction: Reconstruction, layout: Layout, aspect: float, fov
     return Rigid3(rotation, -eye)
 
 
-def _levelled(cams_from_world: Rigid3) -> Rigid3:
-    """The first camera without its tilt and roll, as far as the cameras were held level."""
-    down = -held_up(cams_from_world)
+def _levelled(cams_from_world: Rigid3, down: np.ndarray) -> Rigid3:
+    """The first camera without its tilt and roll."""
     right = np.cross(down, cams_from_world.rotation[0, 2])
     if np.linalg.norm(right) < 0.2:  # it looks straight up or down: there is no forward to level
         return cams_from_world[0]

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from sfm.scene import Reconstruction
+from sfm.scene_frame import AS_SOLVED, World
 from sfm.video import Shot
 from sfm.view.palette import BACKGROUND, MAX_RESIDUAL_PX, depth_colors, depth_limits, residual_colors
 from sfm.view.picture import FAINT, INK, draw_color_bar, draw_dots, draw_lines, draw_rings, draw_text, write_png
@@ -27,6 +28,7 @@ def write_overlay(
     frame_index: int,
     path: str | Path,
     color_by: Literal["depth", "residual"] = "depth",
+    world: World = AS_SOLVED,
 ) -> None:
     """Write a PNG of one frame, image_rgb (height, width, 3) uint8 of any size, with its tracks and a legend below.
 
@@ -36,7 +38,7 @@ def write_overlay(
 
     Raises `InputError` when `path` cannot be written, `ValueError` for a picture that is not (height, width, 3) uint8.
     """
-    write_png(path, overlay_picture(reconstruction, shot, image_rgb, frame_index, color_by))
+    write_png(path, overlay_picture(reconstruction, shot, image_rgb, frame_index, color_by, world))
 
 
 def overlay_name(color_by: Literal["depth", "residual"], number: int) -> str:
@@ -50,6 +52,7 @@ def overlay_picture(
     image_rgb: np.ndarray,
     frame_index: int,
     color_by: Literal["depth", "residual"] = "depth",
+    world: World = AS_SOLVED,
 ) -> np.ndarray:
     """What `write_overlay` writes, (height, width, 3) uint8."""
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
@@ -63,13 +66,31 @@ def overlay_picture(
     draw_rings(plate, scale * reconstruction.tracks.xy[here[~used]], FAINT, 2.5 * unit)
     here = here[used]
     draw = _draw_depth if color_by == "depth" else _draw_residuals
-    footer = np.tile(BACKGROUND, (round(56 * unit), plate.shape[1], 1))
-    draw(plate, footer, reconstruction, here, scale, unit)
-    rms = np.sqrt(np.mean(errors[used] ** 2)) if len(here) else np.nan
-    caption = f"{len(here):,} tracks used   {np.count_nonzero(~used):,} not used   RMS {rms:.2f} px"
+    footer = np.tile(BACKGROUND, (round(84 * unit), plate.shape[1], 1))
+    draw(plate, footer, reconstruction, here, scale, unit, world)
+    caption = f"{len(here):,} tracks used   {np.count_nonzero(~used):,} not used"
     width = draw_text(footer, (20 * unit, 36 * unit), shot.frame_names[frame_index], 21 * unit)
     draw_text(footer, (44 * unit + width, 36 * unit), caption, 18 * unit, FAINT)
+    if len(here):
+        plain, verdicts = _rms(errors[used]), _rms(reconstruction.whitened_errors(here))
+        told = f"{error_told(verdicts, reconstruction.camera.width, plain)}{sliding(verdicts, plain)}"
+        draw_text(footer, (20 * unit, 64 * unit), told, 18 * unit, FAINT)
     return np.concatenate([plate, footer])
+
+
+def error_told(verdicts: float, width: int, plain: float | None = None) -> str:
+    """An error in words, px of a plate so wide: the verdict's; plain: the same in every direction."""
+    told = f"verdict's error {verdicts * 1920 / width:.2f} px (HD)"
+    return told if plain is None else f"{told}, in every direction {plain * 1920 / width:.2f} px (HD)"
+
+
+def sliding(verdicts: float, plain: float) -> str:
+    """What long vectors are where most of the sum of squares is not the verdict's."""
+    return ": most of it is tracks sliding along edges" if plain**2 > 2 * verdicts**2 else ""
+
+
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
 
 
 def _backdrop(image_rgb: np.ndarray) -> np.ndarray:
@@ -81,10 +102,10 @@ def _backdrop(image_rgb: np.ndarray) -> np.ndarray:
     return np.round(DIM * image_rgb).astype(np.uint8)
 
 
-def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray, scale: float, unit: float) -> None:
+def _draw_depth(plate, footer, reconstruction: Reconstruction, here: np.ndarray, scale, unit, world: World) -> None:
     limits = depth_limits(reconstruction.points_in_cam(here)[:, 2])
     draw_depth_tracks(plate, reconstruction, here, limits)
-    draw_depth_legend(footer, limits, footer.shape[1] - 140 * unit, unit)
+    draw_depth_legend(footer, limits, footer.shape[1] - 140 * unit, unit, world)
 
 
 def draw_depth_tracks(
@@ -108,13 +129,13 @@ def draw_depth_tracks(
     draw_dots(plate, scale * reconstruction.tracks.xy[here], colors, 3.2 * unit, rim_px=unit)
 
 
-def draw_depth_legend(footer: np.ndarray, limits: tuple[float, float], right: float, unit: float) -> None:
+def draw_depth_legend(footer: np.ndarray, limits: tuple[float, float], right: float, unit: float, world: World) -> None:
     """The colours of depth and what they stand for, the bar ending at `right` px; unit: px of the type's size."""
     ramp, left = depth_colors(np.geomspace(*limits, 64), limits), right - 230 * unit
-    near, far = (f"{float(f'{limit:.3g}'):g}" for limit in limits)  # three digits, and no 5.84e+03
-    draw_text(footer, (left - 14 * unit, 36 * unit), f"depth  {near}", 18 * unit, INK, align=1)
+    near, far = (world.length(limit) for limit in limits)
+    draw_text(footer, (left - 14 * unit, 36 * unit), f"depth  {near.split()[0]}", 18 * unit, INK, align=1)
     draw_color_bar(footer, (left, 20 * unit, right, 38 * unit), ramp)
-    draw_text(footer, (right + 14 * unit, 36 * unit), f"{far} units", 18 * unit)
+    draw_text(footer, (right + 14 * unit, 36 * unit), far, 18 * unit)
 
 
 def _tail(reconstruction: Reconstruction, here: np.ndarray, age: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +154,7 @@ def _tail(reconstruction: Reconstruction, here: np.ndarray, age: int) -> tuple[n
     return segments[unbroken], which[unbroken]
 
 
-def _draw_residuals(plate, footer, reconstruction: Reconstruction, here: np.ndarray, scale: float, unit: float) -> None:
+def _draw_residuals(plate, footer, reconstruction: Reconstruction, here: np.ndarray, scale, unit, _: World) -> None:
     """Tracks from the best to the worst, so that what is wrong lies on top."""
     tracks = reconstruction.tracks
     vectors = reconstruction.reprojections(here) - tracks.xy[here]

@@ -35,6 +35,7 @@ STYLE: dict[Any, Any] = {
 
 def frame_plots(numbers: dict[str, Any], limits: tuple[float, float]) -> dict[str, str]:
     """A plot over the plate numbers by what it shows; of those numbers only that `report_numbers` could tell.
+    A coverage or a focal length that is the same in every frame has none.
 
     limits: HD px of a frame's error where the verdict stops saying PASS for the shot, and for the frame.
     """
@@ -48,13 +49,14 @@ def _frame_plots(numbers: dict[str, Any], limits: tuple[float, float]) -> dict[s
     frames = {name: _array(values) for name, values in numbers["frames"].items() if name != "name"}
     scale = numbers["hd_px_per_px"]
     plots = {"error": _error(frames, limits, scale), "tracks": _tracks(frames)}
-    if "cells" in frames:
+    if "cells" in frames and _varies(frames["cells"]):
         plots["coverage"] = _line(frames, "cells", "cells of 9 with tracks", top=9.5, steps=True)
-    plots["focal"] = _line(frames, "focal_px", "focal length, px", zero=False)
+    if _varies(frames["focal_px"]):
+        plots["focal"] = _line(frames, "focal_px", "focal length, px", zero=False)
     if "speed" in frames:
-        plots["speed"] = _line(frames, "speed", "camera speed,\nunits a frame")
+        plots["speed"] = _line(frames, "speed", f"camera speed,\n{numbers['unit']} a frame")
         plots["turn"] = _line(frames, "turn_deg", "camera turn,\ndegrees a frame")
-        plots["acceleration"] = _acceleration(frames)
+        plots["acceleration"] = _acceleration(frames, numbers["unit"])
     return plots
 
 
@@ -85,8 +87,8 @@ def _histogram(histogram: dict[str, Any], label: str, factor: float) -> str:
 def _error(frames: dict[str, np.ndarray], limits: tuple[float, float], scale: float) -> str:
     figure, axes = _axes("RMS error,\npx on an HD plate")
     numbers, rms = frames["frame"], frames["rms_hd_px"]
-    axes.plot(numbers, rms, color=FIRST, marker="." if len(numbers) < 120 else "", label="error, whitened")
-    axes.plot(numbers, frames["rms_px"] * scale, color=SECOND, linewidth=0.9, label="in every direction")
+    axes.plot(numbers, rms, color=FIRST, marker="." if len(numbers) < 120 else "", label="verdict's error")
+    axes.plot(numbers, frames["rms_px"] * scale, color=SECOND, linewidth=0.9, label="error in every direction")
     top = 1.15 * np.nanmax([*rms, *frames["rms_px"] * scale, 0.0])
     for limit, style, what in zip(limits, (":", "--"), ("shot", "frame"), strict=True):
         if limit < 2 * top:
@@ -107,9 +109,9 @@ def _tracks(frames: dict[str, np.ndarray]) -> str:
     return _finish(figure, axes, frames, "tracks of every frame", legend=True)
 
 
-def _acceleration(frames: dict[str, np.ndarray]) -> str:
-    """Twice: in units, and as the parallax the verdict judges it by."""
-    figure, axes = _axes("acceleration,\nunits a frame²")
+def _acceleration(frames: dict[str, np.ndarray], unit: str) -> str:
+    """Twice: in the world's unit, and as the parallax the verdict judges it by."""
+    figure, axes = _axes(f"acceleration,\n{unit} a frame²")
     axes.plot(frames["frame"], frames["acceleration"], color=FIRST)
     axes.set_ylim(0, 1.1 * np.nanmax([*frames["acceleration"], 0.0]) or 1.0)
     both = (frames["acceleration"] > 0) & np.isfinite(frames["jump_hd_px"])
@@ -184,6 +186,11 @@ def _svg(figure, name: str) -> str:
     for stand_in, variable in CSS.items():
         svg = svg.replace(stand_in, variable)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Whether what is known is not the same in every frame."""
+    return len(np.unique(values[np.isfinite(values)])) > 1
 
 
 def _array(values: list) -> np.ndarray:

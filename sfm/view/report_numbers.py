@@ -10,6 +10,7 @@ import numpy as np
 from sfm.errors import InputError
 from sfm.geometry.rotation import rotation_angle
 from sfm.scene import Reconstruction, Support
+from sfm.scene_frame import AS_SOLVED, World
 from sfm.verdict import coverage, jumps_px
 from sfm.view.layout import lay_out
 
@@ -20,9 +21,12 @@ SIGMA_BINS = np.geomspace(1e-5, 10, 49)  # relative; eight to a factor of ten
 _OF_FRAMES = ("frame", "name", "registered", "bridged", "rms_px", "whitened_rms_px", "focal_px", "tracks")
 
 
-def report_numbers(solve: dict[str, Any], reconstruction: Reconstruction | None) -> dict[str, Any]:
+def report_numbers(
+    solve: dict[str, Any], reconstruction: Reconstruction | None, world: World = AS_SOLVED
+) -> dict[str, Any]:
     """What the report draws, of a `solve.json` and, where there is one, its reconstruction.
 
+    unit: of lengths, m or units; world: that of the reconstruction as it is given.
     frames: a list per column, as long as the shot: `rms_px`, `whitened_rms_px`, `rms_hd_px` (whitened, as the verdict
     takes it), `tracks` (used ones) and `held_by_prior` of these, `focal_px`; from the reconstruction `max_px`, `cells`
     (of the frame's nine that hold a used track), `speed` (units a frame) and `turn_deg` since the frame before,
@@ -36,6 +40,7 @@ def report_numbers(solve: dict[str, Any], reconstruction: Reconstruction | None)
         "format_version": FORMAT_VERSION,
         "verdict": solve["verdict"],
         "hd_px_per_px": to_hd,
+        "unit": world.unit,
         "error": _error(solve, to_hd),
         "prior": _prior(solve),
         "frames": frames,
@@ -45,7 +50,7 @@ def report_numbers(solve: dict[str, Any], reconstruction: Reconstruction | None)
     frames |= {name: _plain(values) for name, values in _of_cameras(reconstruction, to_hd).items()}
     return numbers | {
         "worst": _plain(worst_frames(reconstruction)),
-        "scene": _scene(reconstruction),
+        "scene": _scene(reconstruction, world),
         "parallax_deg": _histogram(reconstruction, reconstruction.parallax_deg(), PARALLAX_BINS_DEG),
         "depth_sigma": _histogram(reconstruction, reconstruction.point_sigma, SIGMA_BINS),
     }
@@ -114,10 +119,10 @@ def _of_cameras(reconstruction: Reconstruction, to_hd: float) -> dict[str, np.nd
     }
 
 
-def _scene(reconstruction: Reconstruction) -> dict[str, Any]:
-    """The plan in numbers. The unit is the reconstruction's own."""
+def _scene(reconstruction: Reconstruction, world: World) -> dict[str, Any]:
+    """The plan in numbers."""
     try:
-        layout = lay_out(reconstruction)
+        layout = lay_out(reconstruction, upright=world.upright)
     except InputError:  # no frame has a camera
         return {"path": [], "path_length": None, "median_depth": None, "points_drawn": 0}
     return {

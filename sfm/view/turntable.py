@@ -9,6 +9,7 @@ import numpy as np
 from sfm.geometry.rotation import rotation_from_rotvec
 from sfm.geometry.transform import Rigid3
 from sfm.scene import Reconstruction
+from sfm.scene_frame import AS_SOLVED, World
 from sfm.view.figures import round_length
 from sfm.view.layout import VIEW_ASIDE_DEG, VIEW_DOWN_DEG, frustum_edges, lay_out
 from sfm.view.palette import BACKGROUND, FRUSTUM, PATH, depth_colors
@@ -28,9 +29,11 @@ class Turntable:
     seconds: of the film. Raises `InputError` where no frame has a camera.
     """
 
-    def __init__(self, reconstruction: Reconstruction, width: int, height: int, seconds: float):
+    def __init__(
+        self, reconstruction: Reconstruction, width: int, height: int, seconds: float, world: World = AS_SOLVED
+    ):
         self._reconstruction, self._size = reconstruction, np.array([width, height])
-        layout = lay_out(reconstruction)
+        layout = lay_out(reconstruction, upright=world.upright)
         self._shown = np.flatnonzero(layout.shown)
         self._points = layout.level.apply(reconstruction.points[self._shown])
         self._level, self._path = layout.level, layout.level.apply(layout.path)
