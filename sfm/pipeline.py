@@ -291,7 +291,6 @@ def _solve_set(
         grown, noise = filter_observations(grown, priors.relief, mapping.outliers)
         check_registered(grown)
     solved, adjustment, settings = _last_adjustment(grown, priors, noise, found, options)
-    untold = 0.0 if options.readout else untold_readout(solved, priors, noise, motion, found.lens, options.calibration)
     for _ in range(MAX_ROLLING_ROUNDS if options.readout else 0):
         upright = replace(solved, tracks=from_path(solved, seen, times))
         moved = np.linalg.norm(upright.tracks.xy - solved.tracks.xy, axis=1)[solved.inliers]
@@ -302,8 +301,8 @@ def _solve_set(
         solved, adjustment, settings = _last_adjustment(upright, priors, noise, found, options)
     known = Posterior(solved, priors, settings)
     lens_evidence = with_sigma(found.lens_evidence, known.lens(), settings.lens)
-    lens_evidence = replace(lens_evidence, untold_readout=untold)
     slide_px = likely_slide_px(known, options.slide)
+    adjusted = solved
     solved = _finish(solved, priors, tracks, lens, weight, options)
     cameras = known.cameras()
     solved = _with_sigma(solved, known, cameras, weight)
@@ -311,10 +310,15 @@ def _solve_set(
     tell(
         "adjusting", 1.0, f"{int(solved.registered.sum())} of {len(solved.registered)} frames, {solved.rms_px():.2f} px"
     )
-    verdict, reasons = judge(
-        solved, motion, lens_evidence, prior_given, weight, adjustment.settled, slide_px, options.verdict,
-        given.frame_numbers,
+    judged = partial(
+        judge, solved, motion, prior_given=prior_given, prior=weight, converged=adjustment.settled, slide_px=slide_px,
+        options=options.verdict, frame_numbers=given.frame_numbers,
     )  # fmt: skip
+    verdict, reasons = judged(lens_evidence)
+    if verdict is not Verdict.PASS and not options.readout:  # a look at what may be wrong; a good solve needs none
+        readout = untold_readout(adjusted, priors, noise, motion, found.lens, options.calibration)
+        lens_evidence = replace(lens_evidence, untold_readout=readout)
+        verdict, reasons = judged(lens_evidence)
     return solved, SolveReport(
         verdict, reasons, motion, noise, weight, adjustment, lens_evidence, given.focal_given, prior_given,
         known.weakest(), cameras.zoom, slide_px,
