@@ -261,7 +261,7 @@ def _touched(grid, view: _View):
     """
     import open3d
 
-    depth = open3d.t.geometry.Image(open3d.core.Tensor(view.depth))
+    depth = open3d.t.geometry.Image(open3d.core.Tensor(view.depth))  # pyright: ignore[reportCallIssue, reportArgumentType]
     try:
         return grid.compute_unique_block_coordinates(depth, *_open3d_camera(view), 1.0, 1e30, TRUNCATION)
     except RuntimeError as error:
@@ -277,7 +277,7 @@ def _open3d_camera(view: _View):
     matrix, pose = view.camera.matrix(), np.eye(4)
     matrix[:2, 2] -= 0.5
     pose[:3] = view.cam_from_world.as_matrix()
-    return open3d.core.Tensor(matrix), open3d.core.Tensor(pose)
+    return open3d.core.Tensor(matrix), open3d.core.Tensor(pose)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _extracted(grid, voxel: float, frames: int, kept: float) -> DenseScene:

@@ -60,7 +60,7 @@ def _read(path: Path) -> Mesh:
     import open3d
 
     with open3d.utility.VerbosityContextManager(open3d.utility.VerbosityLevel.Error):
-        read = open3d.io.read_triangle_mesh(str(path))
+        read = open3d.io.read_triangle_mesh(str(path))  # pyright: ignore[reportArgumentType]
     vertices, triangles = np.asarray(read.vertices, float), np.asarray(read.triangles, int)
     if not len(triangles) or not np.isfinite(vertices).all():
         raise InputError(f"{path}: no triangles that can be read in it")

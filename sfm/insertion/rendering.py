@@ -67,8 +67,8 @@ class Renderer:
         # in sizes of the object about where it stands: Embree counts in single precision
         vertices = (placement.mesh.vertices - placement.point) / placement.size
         self._scene.add_triangles(
-            open3d.core.Tensor(vertices.astype(np.float32)),
-            open3d.core.Tensor(placement.mesh.triangles.astype(np.uint32)),
+            open3d.core.Tensor(vertices.astype(np.float32)),  # pyright: ignore[reportCallIssue, reportArgumentType]
+            open3d.core.Tensor(placement.mesh.triangles.astype(np.uint32)),  # pyright: ignore[reportCallIssue, reportArgumentType]
         )
         self._corners = vertices
 
@@ -190,7 +190,7 @@ class Renderer:
 
     def _cast(self, origin: np.ndarray, direction: np.ndarray) -> dict[str, np.ndarray]:
         """Where rays (n, 3) hit first: `t` (n,), infinite without, `normal`, `triangle` and `uv`."""
-        rays = self._o3d.core.Tensor(np.hstack([origin, direction]).astype(np.float32))
+        rays = self._o3d.core.Tensor(np.hstack([origin, direction]).astype(np.float32))  # pyright: ignore[reportCallIssue, reportArgumentType]
         found = self._scene.cast_rays(rays)
         return {
             "t": found["t_hit"].numpy().astype(float),
@@ -200,7 +200,7 @@ class Renderer:
         }
 
     def _blocked(self, place: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        rays = self._o3d.core.Tensor(np.hstack([place, direction]).astype(np.float32))
+        rays = self._o3d.core.Tensor(np.hstack([place, direction]).astype(np.float32))  # pyright: ignore[reportCallIssue, reportArgumentType]
         return self._scene.test_occlusions(rays).numpy()
 
     def _pixels(self, frame: int, places: np.ndarray) -> np.ndarray:
@@ -283,5 +283,6 @@ def _read_at(picture: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The picture read at (n, 2); 1 beyond it."""
     width = 8192  # OpenCV's remap takes no longer rows
     padded = np.pad(at, ((0, -len(at) % width), (0, 0)), constant_values=-10).reshape(-1, width, 2)
-    read = cv2.remap(picture, padded, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
+    x, y = np.ascontiguousarray(padded[..., 0]), np.ascontiguousarray(padded[..., 1])
+    read = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
     return read.reshape(-1)[: len(at)]

@@ -77,7 +77,7 @@ class Canvas:
         """A layer of balls about xyz (n, 3) of radii (n,), n > 0."""
         ball = self._o3d.geometry.TriangleMesh()
         for center, radius in zip(xyz, radii, strict=True):
-            ball += self._o3d.geometry.TriangleMesh.create_sphere(radius, 12).translate(center)
+            ball += self._o3d.geometry.TriangleMesh.create_sphere(radius, 12).translate(center)  # pyright: ignore[reportOperatorIssue]
         return ball.paint_uniform_color(rgb / 255)
 
     def pictures(self, corners: np.ndarray, pictures: Sequence[np.ndarray]) -> Any:
@@ -89,7 +89,7 @@ class Canvas:
         places = np.stack([left + across[:, 0] / count, np.broadcast_to(across[:, 1], (count, 6))], axis=-1)
         mesh.triangle_uvs = self._o3d.utility.Vector2dVector(places.reshape(-1, 2))
         mesh.triangle_material_ids = self._o3d.utility.IntVector([0] * (2 * count))
-        mesh.textures = [self._o3d.geometry.Image(np.ascontiguousarray(np.hstack(pictures)))]
+        mesh.textures = [self._o3d.geometry.Image(np.ascontiguousarray(np.hstack(pictures)))]  # pyright: ignore[reportCallIssue, reportArgumentType]
         return mesh
 
     def strip(self, name: str, rgb: np.ndarray | None, top: int = 0) -> None:
@@ -141,8 +141,8 @@ class Canvas:
         """Who hears of the mouse, in the place of Open3D's own, which turns and shifts."""
         visualizer = self._visualizer
         visualizer.register_mouse_button_callback(lambda _, *event: _quietly(lambda: mouse.button(*event)))
-        visualizer.register_mouse_move_callback(lambda _, x, y: _quietly(lambda: mouse.move(x, y)))
-        visualizer.register_mouse_scroll_callback(lambda _, x, y: _quietly(lambda: mouse.wheel(y)))
+        visualizer.register_mouse_move_callback(lambda _, x, y: _quietly(lambda: mouse.move(float(x), float(y))))
+        visualizer.register_mouse_scroll_callback(lambda _, x, y: _quietly(lambda: mouse.wheel(float(y))))
 
     def zoom(self, steps: float) -> None:
         """Nearer or farther, in steps of the wheel."""

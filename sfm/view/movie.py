@@ -104,7 +104,7 @@ def _by_opencv(path: str | Path, width: int, height: int, fps: float) -> Iterato
         try:
             if not writer.isOpened():
                 raise InputError(f"{path}: this OpenCV writes no movies; install the package av, or write pictures")
-            yield lambda rgb: writer.write(rgb[..., ::-1])
+            yield lambda rgb: writer.write(rgb[..., ::-1])  # pyright: ignore[reportReturnType]
             writer.release()
             unfinished.replace(temporary)
         finally:

@@ -43,7 +43,8 @@ class Plates:
         jpeg = self._jpegs.get(frame)
         if jpeg is None:
             return None
-        return np.ascontiguousarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
+        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        return None if picture is None else np.ascontiguousarray(picture[..., ::-1])
 
     def __iter__(self) -> Iterator[int]:
         """Frames whose plate is there, in order."""
@@ -75,7 +76,7 @@ class Plates:
         lens = frame if self._camera.batch else 0
         if self._maps[0] != lens:
             self._maps = (lens, _distorted_places(self._camera.at(lens), self.width, self.height))
-        return cv2.remap(small, self._maps[1], None, cv2.INTER_LINEAR)
+        return cv2.remap(small, self._maps[1], None, cv2.INTER_LINEAR)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:

@@ -52,12 +52,12 @@ class Layers:
     def thumbnails(self, state: ViewState) -> Any:
         """Their plates, those that have been read."""
         layout = self._inspection.layout
-        frames = [f for f in layout.frusta_frames.tolist() if self._plates[f] is not None]
-        if state.through or not frames:
+        plates = {f: plate for f in layout.frusta_frames.tolist() if (plate := self._plates[f]) is not None}
+        if state.through or not plates:
             return None
         size = THUMBNAIL_WIDTH, max(1, round(THUMBNAIL_WIDTH * self._plates.height / self._plates.width))
-        small = [cv2.resize(self._plates[f], size, interpolation=cv2.INTER_AREA) for f in frames]
-        corners = [self._inspection.plate_corners(f, layout.frustum_size) for f in frames]
+        small = [cv2.resize(plate, size, interpolation=cv2.INTER_AREA) for plate in plates.values()]
+        corners = [self._inspection.plate_corners(f, layout.frustum_size) for f in plates]
         return self._canvas.pictures(np.array(corners), small)
 
     def here(self, state: ViewState) -> Any:
