@@ -1,6 +1,7 @@
 """The whole pipeline beside its peers', on every shot there is: seconds, memory and the six measures.
 
-usage: python benchmarks/against_peers.py SHARED_DATA [--blender PYTHON] [--only SHOT ...] [--patience 900]
+usage: python benchmarks/against_peers.py SHARED_DATA [--blender PYTHON] [--only SHOT ...] [--lens known]
+       [--patience 900]
 
 `sfm reconstruct --quiet`, COLMAP's incremental, tuned and global mapper (SHARED_DATA/../peer_colmap.py, needs pycolmap)
 and, where PYTHON has the module `bpy`, Blender's tracker (libmv_peer.py): each from the same frames, in a process of
@@ -90,6 +91,7 @@ def office(shared: Path) -> Shot:
     return photographed(shared, "hololens_office", focal, center + 0.5, 0.001)
 
 
+LENSES = ("known", "unknown")
 SHOTS: dict[str, Callable[[Path], Shot]] = {
     "rendered_dolly": lambda shared: rendered(shared / "rendered_dolly", "frames", "prior", "depth.npz"),
     "sample_shot": lambda _: rendered(SAMPLE, "sample.mp4", "depth", "true_depth.npz"),
@@ -148,13 +150,13 @@ def as_images(shot: Shot, folder: Path) -> Path:
 
 
 def compare(asked: argparse.Namespace, name: str) -> list[dict[str, Any]]:
-    """All methods on one shot, with the lens told, where it is known, and without."""
+    """All methods on one shot, with the lens told, where it is known, and without, as asked."""
     shot, rows = SHOTS[name](asked.shared), []
     with tempfile.TemporaryDirectory() as place:
         (images := Path(place) / "frames").mkdir()
         frames = as_images(shot, images)
         count = len(open_video(frames))
-        for lens_known in (True, False) if shot.lens else (False,):
+        for lens_known in (lens == "known" for lens in asked.lens if shot.lens or lens == "unknown"):
             out = Path(place) / f"{lens_known}"
             out.mkdir()
             for method, (command, model) in commands(asked, shot, frames, out, lens_known).items():
@@ -233,14 +235,15 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="SHARED_DATA, the folder of the clips")
     parser.add_argument("--blender", type=Path, help="a Python that has bpy")
     parser.add_argument("--only", nargs="+", choices=SHOTS, default=list(SHOTS))
+    parser.add_argument("--lens", nargs="+", choices=LENSES, default=list(LENSES))
     parser.add_argument("--patience", type=float, default=900, help="seconds after which a run is stopped")
     asked = parser.parse_args()
     known = Path(__file__).with_suffix(".json")
     rows = json.loads(known.read_text())["rows"] if known.exists() else []
     for name in asked.only:
         fresh = compare(asked, name)
-        rows = [row for row in rows if row["shot"] != name] + fresh
-        rows.sort(key=lambda row: list(SHOTS).index(row["shot"]))
+        rows = [row for row in rows if not any(_same(row, new) for new in fresh)] + fresh
+        rows.sort(key=lambda row: (list(SHOTS).index(row["shot"]), not row["lens_known"]))
         write(rows)
 
 
