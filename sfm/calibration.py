@@ -21,7 +21,7 @@ from sfm.bundle_adjustment import (
     reprojection_costs,
     serial_correlation,
 )
-from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, held_as, without_zoom
+from sfm.motion import FREE_DEPTH_WEIGHT, Motion, MotionEvidence, gain_over_tracks, held_as, without_zoom
 from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
 from sfm.rolling_shutter import from_motion
@@ -161,9 +161,9 @@ def untold_readout(
         (still, cost), *others = in_threads(rolling, (0.0, *options.readouts))
     together, gains = serial_correlation(still), {0.0: 0.0}
     for readout, (_, other) in zip(options.readouts, others, strict=True):
-        cheaper = 2 * (cost - other)[np.isfinite(cost - other)] / together
-        gain = float(cheaper.sum() - np.log(max(2 * still.inliers.sum() / together, 1)))
-        by_chance = options.min_readout_sigmas * np.sqrt(len(cheaper)) * cheaper.std() if len(cheaper) else np.inf
+        cheaper, sigma = gain_over_tracks(cost, other, together)
+        gain = float(cheaper - np.log(max(2 * still.inliers.sum() / together, 1)))
+        by_chance = options.min_readout_sigmas * sigma
         logger.info("a read-out of %.1f frames: better by %.0f, by chance %.0f", readout, gain, by_chance)
         if gain > max(options.min_readout_gain, by_chance):
             gains[readout] = gain

@@ -147,10 +147,19 @@ def classify_motion(
     other, margin, margin_sigma = float("nan"), float("inf"), 0.0
     if f"{kind}_focal" in names and np.isfinite(cost[f"{kind}_focal"]):
         other, margin = float(np.exp(_log_focal(solves[f"{kind}_focal"][0]))), -gain(f"{kind}_focal", kind)
-        apart = np.subtract(*(reprojection_costs(solves[k][0], models[k][1]) for k in (kind, f"{kind}_focal")))
-        apart = 2 * apart[np.isfinite(apart)] / serial_correlation(solves[kind][0])
-        margin_sigma = float(np.sqrt(len(apart)) * apart.std())
+        given, freed = (reprojection_costs(solves[k][0], models[k][1]) for k in (kind, f"{kind}_focal"))
+        _, margin_sigma = gain_over_tracks(given, freed, serial_correlation(solves[kind][0]))
     return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change, other, margin, margin_sigma)
+
+
+def gain_over_tracks(cost: np.ndarray, other: np.ndarray, together: float) -> tuple[float, float]:
+    """Twice how much cheaper the other model is than the first, and the standard error of that (Vuong 1989).
+
+    cost, other (tracks,): reprojection costs by track, NaN where not used; together: errors of a track that count as
+    one (`serial_correlation`).
+    """
+    cheaper = 2 * (cost - other)[np.isfinite(cost - other)] / together
+    return float(cheaper.sum()), float(np.sqrt(len(cheaper)) * cheaper.std()) if len(cheaper) else float("inf")
 
 
 # parameters a frame; "focal": with another focal length than the one given, the same for the whole shot

@@ -72,3 +72,12 @@ def no_logged_errors(caplog):
     records = [record for when in ("setup", "call") for record in caplog.get_records(when)]
     errors = [record.getMessage() for record in records if record.levelno >= logging.ERROR]
     assert not errors, errors
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium, of the tests of pages."""
+    from browser import open_browser
+
+    with open_browser(tmp_path_factory.mktemp("browser")) as found:
+        yield found

@@ -11,7 +11,6 @@ from browser import (
     LENS,
     PLATE,
     click,
-    open_browser,
     places,
     plain_video,
     plate_area,
@@ -27,12 +26,6 @@ from sfm.view.explorer import ViewOptions
 from sfm.view.inspection import Inspection, ViewState
 from sfm.view.page import write_page
 from sfm.view.palette import TRIANGULATED, sigma_colors
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("browser")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from browser import (
     PLATE,
     Browser,
     click,
-    open_browser,
     places,
     plain_video,
     plate_area,
@@ -28,12 +27,6 @@ from sfm.scene import Support
 from sfm.view.explorer import ViewOptions
 from sfm.view.inspection import Inspection
 from sfm.view.web import WebViewer
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("browser")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

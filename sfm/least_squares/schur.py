@@ -106,7 +106,7 @@ def _stepped(problem: Problem, here: _Place, step: np.ndarray, enough: float) ->
     if not len(parts):
         return there, parts
     tolerated = here.blocks + (0.0 if there.cost > enough else here.blocks.mean())
-    if (ties := ties_of(problem.at(here.x))) is not None:
+    if (costs > tolerated).any() and (ties := ties_of(problem.at(here.x))) is not None:
         tolerated[ties.blocks] = np.inf  # these are not independent of each other
     own = slice(len(step) - problem.num_eliminated * problem.eliminated_size, None)
     for part in _PARTS:
