@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 from sfm.bundle_adjustment import (
     KNOWN_LENS,
     BundleAdjustmentOptions,
-    LensSigma,
     LensUnknowns,
     Posterior,
     adjust,
@@ -129,12 +128,16 @@ def calibrate(
     return replace(scene, camera=camera), lens, evidence
 
 
-def with_sigma(evidence: LensEvidence, found: LensSigma, lens: LensUnknowns) -> LensEvidence:
-    """The evidence, with the standard deviations of what an adjusted scene had free of its lens."""
+def with_sigma(evidence: LensEvidence, known: Posterior) -> LensEvidence:
+    """The evidence, with the standard deviations of what an adjusted scene had free of its lens: those that noise
+    leaves, or where they are more, those by which parts of the shot disagree."""
+    lens, noise, parts = known.options.lens, known.lens(), known.lens_by_parts()
     if lens.focal:
-        evidence = replace(evidence, focal_sigma=found.focal)
+        logger.info("focal length known to %.2g %% by noise, %.2g %% by parts", 100 * noise.focal, 100 * parts.focal)
+        evidence = replace(evidence, focal_sigma=float(np.maximum(noise.focal, parts.focal)))
     if lens.principal_point:
-        evidence = replace(evidence, principal_sigma_px=tuple(found.principal_point.tolist()))
+        larger = np.maximum(noise.principal_point, parts.principal_point)
+        evidence = replace(evidence, principal_sigma_px=tuple(larger.tolist()))
     return evidence
 
 

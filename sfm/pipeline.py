@@ -300,7 +300,7 @@ def _solve_set(
         check_registered(upright)
         solved, adjustment, settings = _last_adjustment(upright, priors, noise, found, options)
     known = Posterior(solved, priors, settings)
-    lens_evidence = with_sigma(found.lens_evidence, known.lens(), settings.lens)
+    lens_evidence = with_sigma(found.lens_evidence, known)
     slide_px = likely_slide_px(known, options.slide)
     adjusted = solved
     solved = _finish(solved, priors, tracks, lens, weight, options)

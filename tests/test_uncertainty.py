@@ -204,3 +204,42 @@ def test_each_frame_of_a_zoom_has_a_sigma(rng):
     options = BundleAdjustmentOptions(reproj_sigma_px=NOISE_PX, lens=LensUnknowns(zoom=True), refine_translation=False)
     sigma = Posterior(truth, shot.priors, options).cameras().zoom
     assert np.isnan(sigma[0]) and (sigma[1:] > 1e-6).all() and (sigma[1:] < 1e-2).all()
+
+
+def _wobbled(tracks: Tracks, camera: Camera, rng) -> np.ndarray:
+    """Each frame stretched in height by itself, as a rolling shutter leaves them that a stabiliser worked on."""
+    stretch = 1.5 * rng.standard_normal(tracks.num_frames)[tracks.frame]
+    return np.column_stack([np.zeros(len(tracks)), stretch * (tracks.xy[:, 1] / camera.height - 0.5)])
+
+
+def _bent(tracks: Tracks, camera: Camera, rng) -> np.ndarray:
+    """A lens that bends as no coefficient of ours does."""
+    x, y = 2 * np.pi * (tracks.xy / [camera.width, camera.height]).T
+    waves = np.stack([f(k * x + m * y) for f in (np.sin, np.cos) for k in range(4) for m in range(4)], axis=1)
+    return waves @ rng.standard_normal((waves.shape[1], 2)) * 0.6
+
+
+@pytest.mark.parametrize(("error", "hidden"), [(None, False), (_wobbled, True), (_bent, True)])
+def test_parts_of_a_shot_tell_of_errors_they_have_in_common(error, hidden):
+    """Told by parts within 0.5 to 2 of how far focal lengths scatter; by noise alone too little where it is not."""
+    rng = np.random.default_rng(5)
+    shot = make_shot("dolly", rng=rng, num_frames=12, num_tracks=160)
+    truth = replace(solve(shot, rng)[0], inliers=np.ones(len(shot.tracks), bool))
+    options = BundleAdjustmentOptions(
+        reproj_sigma_px=NOISE_PX, reproj_loss="squared", depth_weight=0.0, lens=LensUnknowns(focal=True),
+        estimate_sigma=False,
+    )  # fmt: skip
+    focals, by_noise, by_parts = [], [], []
+    for _ in range(30):
+        scene, _ = _drawn(truth, shot.priors.depth, False, rng)
+        if error is not None:
+            moved = scene.tracks.xy + error(scene.tracks, scene.camera, rng)
+            scene = replace(scene, tracks=replace(scene.tracks, xy=moved))
+        solved, _ = adjust(scene, None, options)
+        known = Posterior(solved, None, options)
+        focals.append(np.log(solved.camera.focal_length[0]))
+        by_noise.append(known.lens().focal)
+        by_parts.append(known.lens_by_parts().focal)
+    told, by_parts = np.std(focals) / np.median(by_noise), np.std(focals) / np.median(by_parts)
+    assert (told > 2) == hidden
+    assert 0.5 < by_parts < 2

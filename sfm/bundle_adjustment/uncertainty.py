@@ -13,12 +13,14 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from threadpoolctl import threadpool_limits
 
+from sfm.bundle_adjustment.clusters import between_clusters
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.bundle_adjustment.problem import ShotProblem, depth_information
-from sfm.least_squares import NormalEquations
+from sfm.least_squares import NormalEquations, influence
 from sfm.scene import DepthPriors, Reconstruction
 
 _UNKNOWN = 1e3  # a relative standard deviation beyond it is none
+_CELLS = 4  # regions of the picture across and down, as large as errors that tracks have in common
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,14 +132,35 @@ class Posterior:
 
     def lens(self) -> LensSigma:
         """Of the lens."""
-        problem = self.problem
         if self.covariance is None:
-            shared = np.full(problem.num_shared, np.nan)
-        else:
-            shared = np.sqrt(self.inflation * np.diag(self.covariance.corner))
+            return self._lens_sigma(np.full(self.problem.num_shared, np.nan))
+        return self._lens_sigma(np.sqrt(self.inflation * np.diag(self.covariance.corner)))
+
+    def _lens_sigma(self, shared: np.ndarray) -> LensSigma:
+        problem = self.problem
         focal = float(shared[0]) if self.options.lens.focal else float("nan")
         center, radial = (np.r_[shared[at], np.full(2, np.nan)][:2] for at in (problem.center_at, problem.radial_at))
         return LensSigma(focal, center, radial)
+
+    def lens_by_parts(self) -> LensSigma:
+        """Of the lens, from how far frames and regions of the picture disagree about it.
+
+        Errors that a frame has in common (a stabiliser's warp, a shutter's wobble) or a region of the picture (a lens
+        that bends otherwise) show here, which `lens` takes for noise of each track. Of noise alone both say the same.
+        """
+        problem, size = self.problem, self.problem.num_shared
+        if self.covariance is None or not size:
+            return self._lens_sigma(np.full(size, np.nan))
+        own = np.zeros((len(self.system.g), size))
+        own[-size:] = np.eye(size)
+        columns = self.system.reduced.solve(own)
+        moves = [influence(problem, self._start, np.r_[c, self.system.follow(c).T.ravel()]) for c in columns.T]
+        frame, block = problem.kept_index, problem.eliminated_index
+        seen = np.bincount(block)
+        middle = np.stack([np.bincount(block, xy) / seen for xy in problem.xy])[:, block]
+        camera = self.scene.camera
+        column, row = np.clip(_CELLS * middle // np.array([[camera.width], [camera.height]]), 0, _CELLS - 1).astype(int)
+        return self._lens_sigma(np.sqrt([between_clusters(u, frame, _CELLS * row + column) for u in moves]))
 
     def cameras(self) -> CameraSigma:
         """Of every frame's camera."""

@@ -4,7 +4,7 @@ A problem has many small *eliminated* blocks (points) and few *kept* blocks (fra
 either, plus *shared* parameters (a focal length) and a sparse prior on what is kept.
 """
 
-from sfm.least_squares.costs import costs_by_block, robust_cost
+from sfm.least_squares.costs import costs_by_block, influence, robust_cost
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import (
     Evaluation,
@@ -34,6 +34,7 @@ __all__ = [
     "Status",
     "Ties",
     "costs_by_block",
+    "influence",
     "levenberg_marquardt",
     "robust_cost",
     "scipy_least_squares",

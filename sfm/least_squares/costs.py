@@ -1,4 +1,5 @@
-"""What a parameter vector costs: robust losses summed over all observations, or by eliminated block."""
+"""What a parameter vector costs: robust losses summed over all observations, or by eliminated block; and which of them
+moved it where it is."""
 
 import numpy as np
 
@@ -41,3 +42,27 @@ def costs_by_block(
     prior, ties = at.prior()[0], ties_of(at)
     prior = prior if ties is None else np.r_[prior, ties.residuals]
     return found, 0.5 * float(np.nan_to_num(prior @ prior, nan=np.inf, posinf=np.inf))
+
+
+def influence(problem: Problem, x: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """By how much the error of each observation moved the parameter whose covariance with all of them is this column
+    (parameters,), (n,). At a minimum they add up to what the prior says against them."""
+    at, found = problem.at(x), np.empty(len(problem.eliminated_index))
+    size = problem.num_kept * problem.kept_size
+    kept = column[:size].reshape(-1, problem.kept_size).T
+    shared = column[size : size + problem.num_shared]
+    eliminated = column[size + problem.num_shared :].reshape(-1, problem.eliminated_size).T
+
+    def part(rows: slice) -> None:
+        lin = at.linearize(rows)
+        weights = np.empty_like(lin.residuals)
+        for unit, loss, knee in problem.losses:
+            weights[unit] = loss((lin.residuals[unit] ** 2).sum(0), knee_of(knee, rows))[1]
+        change = np.einsum("rkn,kn->rn", lin.kept, kept.take(problem.kept_index[rows], axis=1))
+        change += np.einsum("rbn,b->rn", lin.shared, shared)
+        if eliminated.size:
+            change += np.einsum("ren,en->rn", lin.eliminated, eliminated.take(problem.eliminated_index[rows], axis=1))
+        found[rows] = -(weights * lin.residuals * change).sum(0)
+
+    in_threads(part, slices(problem))
+    return found
