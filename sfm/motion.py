@@ -6,6 +6,7 @@ dolly and noise into a path; a camera that only turned gets no path here, and is
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -52,6 +53,8 @@ class MotionOptions:
     max_frames: int = 16  # frames, evenly spaced, on which models are compared
     max_points: int = 500  # points, evenly spread, on which models are compared
     iterations: int = 20
+    first_iterations: int = 6  # after which a model of less freedom is left as it is that costs
+    hopeless: float = 5.0  # times as much as the cheapest of those with most
     min_zoom: float = 0.03  # change of log focal length; less is what a lens does that is focused
     min_zoom_gain: float = 30.0  # of the criterion, over what a fixed lens reaches
     min_focal_change: float = 0.02  # relative; tracks that prefer a focal length nearer than this do not mind
@@ -107,8 +110,7 @@ def classify_motion(
     if lens.focal:  # then all refine it
         names = [name for name in names if not name.endswith("_focal")]
     models = {name: _model(name, part, noise, lens, options) for name in names}
-    with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
-        solves = dict(zip(names, in_threads(lambda model: _solved(*model, part, priors), models.values()), strict=True))
+    solves = _raced(models, part, priors, options)
     cost = {name: cost for name, (_, cost) in solves.items()}
     price = float(np.log(2 * observations))
     freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
@@ -218,13 +220,35 @@ def _path_over_depth(scene: Reconstruction) -> float:
     return float(extent / np.nanmedian(scene.points_in_cam()[:, 2]))
 
 
+def _raced(
+    models: dict[str, tuple[Reconstruction, BundleAdjustmentOptions]], part: Reconstruction, priors: DepthPriors,
+    options: MotionOptions,
+) -> dict[str, tuple[Reconstruction, float]]:  # fmt: skip
+    """Each model adjusted, and its reprojection cost; the freest first, and one that has no hope beside them not to the
+    end."""
+
+    def solved(names: list[str], enough: float) -> dict[str, tuple[Reconstruction, float]]:
+        def hopeless(iteration: int, cost: float) -> bool:
+            return iteration >= options.first_iterations and cost > enough
+
+        found = in_threads(lambda name: _solved(*models[name], part, priors, hopeless), names)
+        return dict(zip(names, found, strict=True))
+
+    freest = [name for name in models if name.startswith("free")]
+    with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
+        found = solved(freest, float("inf"))
+        cheapest = min((cost for _, cost in found.values()), default=float("inf"))
+        return found | solved([name for name in models if name not in freest], options.hopeless * cheapest)
+
+
 def _solved(
-    model: Reconstruction, settings: BundleAdjustmentOptions, part: Reconstruction, priors: DepthPriors
-) -> tuple[Reconstruction, float]:
+    model: Reconstruction, settings: BundleAdjustmentOptions, part: Reconstruction, priors: DepthPriors,
+    stop: Callable[[int, float], bool],
+) -> tuple[Reconstruction, float]:  # fmt: skip
     """A model adjusted, and its reprojection cost; infinite when it puts points behind cameras: then it is none."""
     if model.has_point.sum() < 0.98 * part.has_point.sum():
         return model, float("inf")
-    solved, report = adjust(model, priors, settings)
+    solved, report = adjust(model, priors, settings, stop)
     return solved, report.reprojection_cost
 
 

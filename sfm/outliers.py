@@ -50,7 +50,13 @@ class TrackingNoise:
         The knee is where `wrong_part` of the errors lie beyond, within 3 to 5 sigma: with few tracks, all checked by a
         person, none can be spared for being less precise than the best. relief (observations,) as in `DepthPriors`.
         """
-        errors, track, count = scene.whitened_errors(), scene.tracks.track, scene.tracks.num_tracks
+        return cls._of(scene, scene.whitened_errors(), relief, options)
+
+    @classmethod
+    def _of(
+        cls, scene: Reconstruction, errors: np.ndarray, relief: np.ndarray, options: OutlierOptions
+    ) -> "TrackingNoise":
+        track, count = scene.tracks.track, scene.tracks.num_tracks
         known, by_hand = np.isfinite(errors), scene.tracks.by_hand
         if (ordinary := known & ~by_hand[track]).any():
             known = ordinary
@@ -76,11 +82,14 @@ class TrackingNoise:
 
     def agrees(self, scene: Reconstruction) -> np.ndarray:
         """Whether each observation has a point and errs by no more than twice the knee, (observations,) bool."""
+        return self._agrees(scene, scene.whitened_errors())
+
+    def _agrees(self, scene: Reconstruction, errors: np.ndarray) -> np.ndarray:
         limit = 2 * self.knee_px
         if scene.tracks.by_hand.any():
             vouched = np.where(scene.tracks.by_hand, scene.tracks.sigma_px, 0.0)[scene.tracks.track]
             limit = np.maximum(limit, _ABSURD * vouched)
-        return scene.whitened_errors() <= limit  # not NaN
+        return errors <= limit  # not NaN
 
     def adjustment(self, **others) -> BundleAdjustmentOptions:
         """Options of an adjustment that believes in this noise."""
@@ -97,8 +106,9 @@ def filter_observations(
     scene: Reconstruction, relief: np.ndarray, options: OutlierOptions
 ) -> tuple[Reconstruction, TrackingNoise]:
     """Inliers told anew from outliers; points and frames with too few inliers dropped; and the noise that told them."""
-    noise = TrackingNoise.of(scene, relief, options)
-    scene = drop_weak(replace(scene, inliers=noise.agrees(scene)), options.min_inliers)
+    errors = scene.whitened_errors()
+    noise = TrackingNoise._of(scene, errors, relief, options)
+    scene = drop_weak(replace(scene, inliers=noise._agrees(scene, errors)), options.min_inliers)
     return _unregister_blind(scene), noise
 
 

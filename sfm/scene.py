@@ -300,9 +300,16 @@ class Reconstruction:
         rows: which observations, in the order wanted; all of them by default. With a rolling shutter the camera is that
         of the observation's row, on the path through the registered frames; of other frames it is NaN.
         """
-        frame, points = self.tracks.frame[rows], self.points[self.tracks.track[rows]]
+        frame, track = self.tracks.frame[rows], self.tracks.track[rows]
         if not self.readout:
-            return self.cams_from_world[frame].apply(points)
+            there = np.isfinite(self.cams_from_world.translation[frame, 0]) & self.has_point[track]
+            if there.all():
+                return self.cams_from_world[frame].apply(self.points[track])
+            # of a shot that is being mapped, most are not
+            in_cam = np.full((len(frame), 3), np.nan)
+            in_cam[there] = self.cams_from_world[frame[there]].apply(self.points[track[there]])
+            return in_cam
+        points = self.points[track]
         known = np.flatnonzero(self.registered)
         times = frame + row_times(self.tracks, self.camera.height, self.readout)[rows]
         in_cam = cams_at(known, self.cams_from_world[known], times).apply(points)

@@ -5,6 +5,7 @@ and a scale per frame as a variable (MP-SfM, Pataki et al. 2025).
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,10 @@ class AdjustmentReport:
 
 
 def adjust(
-    reconstruction: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions
+    reconstruction: Reconstruction,
+    priors: DepthPriors | None,
+    options: BundleAdjustmentOptions,
+    stop: Callable[[int, float], bool] | None = None,
 ) -> tuple[Reconstruction, AdjustmentReport]:
     """Refine registered cameras and points so that reprojection and depth error together are least.
 
@@ -58,12 +62,13 @@ def adjust(
     `frame_scale_sigma`), without one the median depth of the scene is put back afterwards. The camera must be free of
     distortion (`Tracks.undistorted`). Limit: a local minimum near the start.
 
-    priors: at every observation of the tracks, or None. Raises `NoSolutionError` when nothing is left to adjust.
+    priors: at every observation of the tracks, or None. stop: called with each iteration and its cost, ends it where
+    true. Raises `NoSolutionError` when nothing is left to adjust.
     """
     problem = ShotProblem(reconstruction, priors, options)
     x = problem.start()
     solver = scipy_least_squares if options.solver == "scipy" else levenberg_marquardt
-    x, solved = solver(problem, x, SolverOptions(options.max_iterations, options.cost_tolerance))
+    x, solved = solver(problem, x, SolverOptions(options.max_iterations, options.cost_tolerance, callback=stop))
     adjusted = problem.finish(x)
     reprojection_cost = robust_cost(problem, x, slice(0, 1))
     report = AdjustmentReport(

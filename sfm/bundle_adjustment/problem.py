@@ -21,6 +21,7 @@ from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.survey import Survey
 
 _PART_TRACKS, _PART_FRAMES = 8, 64  # a slice spans so many times the longest of its tracks, or so many frames
+_FEW_OBSERVATIONS = 2048  # of a slice that is not worth its own: calling NumPy takes longer than the sums do
 _FAR = 0.15  # of the nearness a point starts with
 
 
@@ -36,10 +37,11 @@ class ShotProblem:
         self.before, self.options = reconstruction, options
         tracks = reconstruction.tracks
         # NaN where frame or point is missing; and what is behind a camera is not seen by it
-        use = reconstruction.inliers & (np.nan_to_num(reconstruction.points_in_cam()[:, 2]) > 0)
-        if not use.any():
+        use = np.flatnonzero(reconstruction.inliers)
+        use = use[np.nan_to_num(reconstruction.points_in_cam(use)[:, 2]) > 0]
+        if not len(use):
             raise NoSolutionError("nothing to adjust: no registered frame sees a point")
-        self.use = _by_span(tracks, np.flatnonzero(use))
+        self.use = _by_span(tracks, use)
         self.frames, self.kept_index = np.unique(tracks.frame[self.use], return_inverse=True)
         new = np.diff(tracks.track[self.use], prepend=-1) != 0
         self.tracks, self.eliminated_index = tracks.track[self.use][new], np.cumsum(new) - 1
@@ -300,7 +302,12 @@ def _cuts(frame: np.ndarray, starts: np.ndarray) -> np.ndarray:
     first, last = frame[starts], frame[np.r_[starts[1:], len(frame)] - 1]
     length = _length_class(first, last)
     part = first // np.maximum(_PART_TRACKS * 2 ** (length + 1), _PART_FRAMES)
-    return starts[1:][(np.diff(length) != 0) | (np.diff(part) != 0)]
+    cuts, kept, start = starts[1:][(np.diff(length) != 0) | (np.diff(part) != 0)], [], 0
+    for cut, end in zip(cuts, np.r_[cuts, len(frame)][1:], strict=True):
+        if cut - start >= _FEW_OBSERVATIONS or np.ptp(frame[start:end]) >= _PART_FRAMES:
+            kept.append(cut)
+            start = cut
+    return np.array(kept, int)
 
 
 def _length_class(first: np.ndarray, last: np.ndarray) -> np.ndarray:
