@@ -117,14 +117,14 @@ class Patches:
         affine, lost = self.affine.copy(), ~active
         u, v = _offsets(self.radius)
         todo = np.flatnonzero(active)
-        left = self if active.all() else self[todo]
         xy, off = xy.copy(), np.zeros_like(self.template)  # how each patch differed when last looked at
         for _ in range(_MAX_ITERATIONS):
             if not len(todo):
                 break
             A, p = affine[todo], xy[todo]
-            off[todo] = difference = _seen(image, p, A, u, v) - left.template
-            step = (left.inverse_hessian @ (left.descent @ difference[:, :, None]))[:, :, 0]
+            off[todo] = _seen(image, p, A, u, v) - self.template[todo]
+            # for all patches: to copy those on the move would take longer than to multiply the others too
+            step = (self.inverse_hessian @ (self.descent @ off[:, :, None]))[todo, :, 0]
             change = np.eye(2, dtype=np.float32) + step[:, 2:].reshape(-1, 2, 2)
             determinant = change[:, 0, 0] * change[:, 1, 1] - change[:, 0, 1] * change[:, 1, 0]
             sane = (determinant > 0.5) & (determinant < 2) & (np.abs(step[:, :2]) < self.radius).all(1)
@@ -135,9 +135,9 @@ class Patches:
             moved = (affine[todo] @ step[:, :2, None])[:, :, 0]
             xy[todo] = p - moved
             moving = sane & (np.linalg.norm(moved, axis=1) > _CONVERGED_PX)
-            todo, left = todo[moving], left[moving]
+            todo = todo[moving]
         if len(todo):  # still on the move; of the others the last step was too short to look again
-            off[todo] = _seen(image, xy[todo], affine[todo], u, v) - left.template
+            off[todo] = _seen(image, xy[todo], affine[todo], u, v) - self.template[todo]
         scale = np.linalg.det(affine)
         lost |= (scale < 0.3) | (scale > 3.0)
         # both have unit norm: |seen - template|^2 = 2 - 2 correlation
