@@ -25,8 +25,8 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from sfm.pipeline import SolveReport
     from sfm.scene import Reconstruction
+    from sfm.solve import SolveReport
 
 # width, height, frames, tracks asked for
 RUNS = {

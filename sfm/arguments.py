@@ -19,7 +19,7 @@ from sfm.interchange import ImportedTrack, read_track
 from sfm.masks import MaskOptions
 from sfm.motion import MotionOptions
 from sfm.movies import FROM_TIMECODE
-from sfm.pipeline import Options
+from sfm.options import Options
 from sfm.prior_weight import PriorWeightOptions
 from sfm.scene import DepthPriors, Reconstruction, Tracks
 from sfm.survey import Survey

@@ -23,9 +23,9 @@ from sfm.export import ALWAYS, PLACES, FilmOptions, export, read_colmap
 from sfm.files import replacing
 from sfm.footage import plate_numbers
 from sfm.movies import DEFAULT_FPS
-from sfm.pipeline import SolveReport
 from sfm.scene import Reconstruction
 from sfm.scene_frame import SCENE_FRAME, SceneFrame, World
+from sfm.solve import SolveReport
 from sfm.solve_json import SOLVE, describe, describe_imported, read_solve, write_solve
 from sfm.threads import in_threads
 from sfm.video import Shot, Video, reopen

@@ -16,8 +16,8 @@ from sfm import __version__
 from sfm.errors import InputError
 from sfm.files import replacing
 from sfm.geometry.camera import Camera
-from sfm.pipeline import SolveReport
 from sfm.scene import Reconstruction, Support
+from sfm.solve import SolveReport
 from sfm.video import Shot, Video
 
 FORMAT_VERSION = 1

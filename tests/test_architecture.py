@@ -54,6 +54,7 @@ ORDER = [
     "mapped_shot",
     "bridging",
     "comparison",
+    "solve",
     "pipeline",
     "evaluation",
     "synthetic",

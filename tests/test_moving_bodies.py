@@ -79,7 +79,7 @@ def test_what_the_solved_set_explains_was_no_body(motion):
 def test_a_prior_worth_nothing_makes_no_bodies_of_the_set(monkeypatch):
     shot, _ = _shot("handheld", 5, 0.0)
     third = np.arange(shot.tracks.num_tracks) % 3 == 0
-    monkeypatch.setattr("sfm.pipeline.moving_tracks", lambda *what: third)
+    monkeypatch.setattr("sfm.solve.moving_tracks", lambda *what: third)
     flat = DepthPriors(np.ones(len(shot.tracks)), np.full(len(shot.tracks), 0.3))
     solved, report = reconstruct_tracks(shot.tracks, flat, shot.camera, AS_TRACKED)
     assert report.moving_tracks == 0

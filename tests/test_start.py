@@ -148,10 +148,10 @@ def test_a_zoom_that_turns_the_prior_inside_out_proves_itself(rng, monkeypatch, 
         weight = replace(found.weight, agreement=agreement)
         return replace(found, motion=replace(found.motion, zoom=True), weight=weight)
 
-    monkeypatch.setattr("sfm.pipeline.start", lambda *args: replace(plain, otherwise=plain))
-    monkeypatch.setattr("sfm.pipeline.map_shot", told)
+    monkeypatch.setattr("sfm.solve.start", lambda *args: replace(plain, otherwise=plain))
+    monkeypatch.setattr("sfm.solve.map_shot", told)
     monkeypatch.setattr("sfm.mapped_shot.map_shot", told)
-    monkeypatch.setattr("sfm.pipeline.explains_more", lambda *args: explains)
+    monkeypatch.setattr("sfm.solve.explains_more", lambda *args: explains)
     _, report = reconstruct_tracks(shot.tracks, _priors(shot, shot.priors.depth), shot.camera)
     assert report.motion.zoom == (taken == "zoom")
     assert mapped[0] == "zoom" and ("plain" in mapped) == (agreement is Agreement.CONTRADICTS)
@@ -174,7 +174,7 @@ def test_a_useless_prior_must_not_have_decided_where_the_solve_ended(monkeypatch
     def hopeless():
         raise NotEnoughTracksError("known depth")
 
-    monkeypatch.setattr("sfm.pipeline.start", gullible)
+    monkeypatch.setattr("sfm.solve.start", gullible)
     monkeypatch.setattr("sfm.mapped_shot.costs_less", lambda *scenes: not compared.append(scenes))
     solved, report = reconstruct_tracks(shot.tracks, noise_prior, shot.camera)
     assert len(compared) == (0 if fails else 1)

@@ -9,20 +9,19 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array, vstack
+from scipy.sparse import csr_array, vstack
 
+from sfm.bundle_adjustment.charts import depth_information, nearness
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
+from sfm.bundle_adjustment.ordering import by_span, cuts_of
+from sfm.bundle_adjustment.smoothness import around_zero, bends, steps
 from sfm.errors import NoSolutionError
 from sfm.geometry.rotation import left_jacobian, rotation_from_rotvec
 from sfm.geometry.transform import Rigid3
 from sfm.least_squares import Linearization, Loss, Losses, Ties
 from sfm.residuals import log_depth, radial_reprojection, reprojection
-from sfm.scene import DepthPriors, Reconstruction, Tracks
+from sfm.scene import DepthPriors, Reconstruction
 from sfm.survey import Survey
-
-_PART_TRACKS, _PART_FRAMES = 8, 64  # a slice spans so many times the longest of its tracks, or so many frames
-_FEW_OBSERVATIONS = 2048  # of a slice that is not worth its own: calling NumPy takes longer than the sums do
-_FAR = 0.15  # of the nearness a point starts with
 
 
 class ShotProblem:
@@ -41,11 +40,11 @@ class ShotProblem:
         use = use[np.nan_to_num(reconstruction.points_in_cam(use)[:, 2]) > 0]
         if not len(use):
             raise NoSolutionError("nothing to adjust: no registered frame sees a point")
-        self.use = _by_span(tracks, use)
+        self.use = by_span(tracks, use)
         self.frames, self.kept_index = np.unique(tracks.frame[self.use], return_inverse=True)
         new = np.diff(tracks.track[self.use], prepend=-1) != 0
         self.tracks, self.eliminated_index = tracks.track[self.use][new], np.cumsum(new) - 1
-        self.cuts = _cuts(self.kept_index, np.flatnonzero(new))
+        self.cuts = cuts_of(self.kept_index, np.flatnonzero(new))
         self.num_kept, self.num_eliminated = len(self.frames), len(self.tracks)
         self.eliminated_size = 3
         self.xy = tracks.xy[self.use].T
@@ -179,7 +178,7 @@ class ShotProblem:
         """Points (n, 3) in the world from their charts."""
         if not self.options.refine_points:
             return self.fixed_points
-        depth = self.depth0 / _nearness(chart[:, 2])[0]
+        depth = self.depth0 / nearness(chart[:, 2])[0]
         in_anchor = np.column_stack([chart[:, :2], np.ones(len(chart))]) * depth[:, None]
         return np.einsum("pji,pj->pi", self.anchor_R, in_anchor - self.anchor_t)
 
@@ -190,12 +189,12 @@ class ShotProblem:
         parts = [(csr_array(np.diag(1 / self.lens_sigma)), size + np.arange(self.num_shared), self.lens_off)]
         if self.with_depth:
             scales, none = np.arange(self.log_scale, size, k), np.zeros(len(frames))
-            parts.append((_around_zero(len(frames), self.options.frame_scale_sigma), scales, none))
-            parts.append((_steps(frames, self.options.frame_scale_step), scales, none))
+            parts.append((around_zero(len(frames), self.options.frame_scale_sigma), scales, none))
+            parts.append((steps(frames, self.options.frame_scale_step), scales, none))
         if lens.zoom:
             zooms = np.arange(self.log_zoom, size, k)
-            smooth = _around_zero(len(frames), lens.zoom_sigma), _steps(frames, lens.zoom_step)
-            parts += [(S, zooms, self.log_zoom0) for S in (*smooth, _bends(frames, lens.zoom_bend))]
+            smooth = around_zero(len(frames), lens.zoom_sigma), steps(frames, lens.zoom_step)
+            parts += [(S, zooms, self.log_zoom0) for S in (*smooth, bends(frames, lens.zoom_bend))]
         width = size + self.num_shared
         J = [csr_array((S.data, columns[S.indices], S.indptr), (len(S.indptr) - 1, width)) for S, columns, _ in parts]
         return csr_array(vstack(J)), np.concatenate([S @ at for S, _, at in parts])
@@ -254,65 +253,9 @@ class ShotProblem:
         V = np.einsum("ran,rbn,n->nab", lin.eliminated[:2], lin.eliminated[:2], weights, optimize=True)
         starts = np.searchsorted(self.eliminated_index, np.arange(self.num_eliminated))
         V = np.add.reduceat(V, starts, axis=0)
-        log_slope = _nearness(self.split(x)[2][:, 2])[1]
+        log_slope = nearness(self.split(x)[2][:, 2])[1]
         information = depth_information(V) / log_slope**2
         return np.where(information > 0, 1 / np.sqrt(np.maximum(information, 1e-300)), np.inf)
-
-
-def _nearness(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """z0/z of charts' last coordinate (n,) and d log z / dv: 1 - v, but a point at infinity is never passed.
-
-    Beyond seven times its first depth it approaches infinity as an exponential does, so that it may come back.
-    """
-    u = np.maximum(1 - v, _FAR)
-    beyond = np.minimum(1 - v - _FAR, 0.0) / _FAR
-    # clipped only so that a wild trial step overflows to a large cost and not to NaN
-    return u * np.exp(np.maximum(beyond, -60.0)), 1 / u
-
-
-def depth_information(V: np.ndarray) -> np.ndarray:
-    """Of log depth where charts begin, their other coordinates free to follow, (n,), from their V (n, 3, 3)."""
-    across = V[:, 0, 0] + V[:, 1, 1]
-    tiny = 1e-12 * np.eye(2) * (across + 1e-30)[:, None, None]
-    lateral = np.linalg.solve(V[:, :2, :2] + tiny, V[:, :2, 2:])
-    information = V[:, 2, 2] - (V[:, 2:, :2] @ lateral)[:, 0, 0]
-    # along the ray of a camera that only turns, rounding is all there is
-    return np.where(information > 1e-12 * across, information, 0.0)
-
-
-def _by_span(tracks: Tracks, rows: np.ndarray) -> np.ndarray:
-    """Observations, by track as before, tracks that span about as many frames, and the same ones, next to each other.
-
-    What few frames see together fills little of the reduced system, and takes little time to eliminate.
-    """
-    new = np.diff(tracks.track[rows], prepend=-1) != 0
-    starts, block = np.flatnonzero(new), np.cumsum(new) - 1
-    first, last = tracks.frame[rows[starts]], tracks.frame[rows[np.r_[starts[1:], len(rows)] - 1]]
-    rank = np.empty(len(starts), int)
-    rank[np.lexsort((last, first, _length_class(first, last)))] = np.arange(len(starts))
-    return rows[np.argsort(rank[block], kind="stable")]
-
-
-def _cuts(frame: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Where a slice ends so that it spans not much more than its tracks do: short tracks, few and spread over a shot,
-    would tie all of it together.
-
-    frame (n,): of the observations, as `_by_span` sorts them; starts (tracks,): where each track does.
-    """
-    first, last = frame[starts], frame[np.r_[starts[1:], len(frame)] - 1]
-    length = _length_class(first, last)
-    part = first // np.maximum(_PART_TRACKS * 2 ** (length + 1), _PART_FRAMES)
-    cuts, kept, start = starts[1:][(np.diff(length) != 0) | (np.diff(part) != 0)], [], 0
-    for cut, end in zip(cuts, np.r_[cuts, len(frame)][1:], strict=True):
-        if cut - start >= _FEW_OBSERVATIONS or np.ptp(frame[start:end]) >= _PART_FRAMES:
-            kept.append(cut)
-            start = cut
-    return np.array(kept, int)
-
-
-def _length_class(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Of tracks that span about as many frames: 1, 2 to 3, 4 to 7 and so on."""
-    return np.log2(last - first + 1).astype(int)
 
 
 class ShotEvaluation:
@@ -413,8 +356,8 @@ class ShotEvaluation:
     @cached_property
     def _chart_basis(self) -> np.ndarray:
         """Derivative of each point by its chart, (3, 3, points)."""
-        nearness, log_slope = _nearness(self.chart[:, 2])
-        depth = self.problem.depth0 / nearness
+        near, log_slope = nearness(self.chart[:, 2])
+        depth = self.problem.depth0 / near
         basis = np.zeros((len(depth), 3, 3))
         basis[:, 0, 0] = basis[:, 1, 1] = depth
         basis[:, :, 2] = np.column_stack([self.chart[:, :2], np.ones(len(depth))]) * (depth * log_slope)[:, None]
@@ -434,30 +377,6 @@ class ShotEvaluation:
         own."""
         J, at_zero = self.problem.prior
         return J @ np.r_[self.kept.ravel(), self.shared] + at_zero, J
-
-
-def _around_zero(count: int, sigma: float) -> csr_array:
-    """Rows that are each value over its sigma."""
-    return csr_array(diags_array(np.full(count, 1 / sigma)))
-
-
-def _steps(frames: np.ndarray, sigma: float) -> csr_array:
-    """Rows of a random walk: a value changes from frame to frame by sigma, over a gap by its root more."""
-    rows = np.arange(len(frames) - 1)
-    by_step = 1 / (sigma * np.sqrt(np.diff(frames)))
-    return csr_array((np.r_[by_step, -by_step], (np.r_[rows, rows], np.r_[rows + 1, rows])), (len(rows), len(frames)))
-
-
-def _bends(frames: np.ndarray, sigma: float) -> csr_array:
-    """Rows of a random walk of the speed: it changes by sigma a frame."""
-    gap = np.diff(frames).astype(float)
-    if len(gap) < 2:
-        return csr_array((0, len(frames)))
-    before, after = 1 / gap[:-1], 1 / gap[1:]
-    by_bend = 1 / (sigma * np.sqrt(0.5 * (gap[1:] + gap[:-1])))
-    rows = np.arange(len(gap) - 1)
-    values = np.concatenate([before * by_bend, -(before + after) * by_bend, after * by_bend])
-    return csr_array((values, (np.tile(rows, 3), np.concatenate([rows, rows + 1, rows + 2]))), (len(rows), len(frames)))
 
 
 def _columns(matrices: np.ndarray) -> np.ndarray:

@@ -13,9 +13,10 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from threadpoolctl import threadpool_limits
 
+from sfm.bundle_adjustment.charts import depth_information
 from sfm.bundle_adjustment.clusters import between_clusters
 from sfm.bundle_adjustment.options import BundleAdjustmentOptions
-from sfm.bundle_adjustment.problem import ShotProblem, depth_information
+from sfm.bundle_adjustment.problem import ShotProblem
 from sfm.least_squares import NormalEquations, influence
 from sfm.scene import DepthPriors, Reconstruction
 
