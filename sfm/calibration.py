@@ -2,7 +2,8 @@
 and the principal point if that is asked for.
 
 A shot whose camera hardly moves often knows neither. Distortion is kept where the Bayesian information criterion says
-so; a focal length that the tracks know hardly better than the guess did stays at the guess, and is said to be one.
+so, beyond what a few tracks decide (Vuong 1989), for a lens that bends may stand in for a longer one; a focal length
+that the tracks know hardly better than the guess did stays at the guess, and is said to be one.
 """
 
 import logging
@@ -41,6 +42,7 @@ class CalibrationOptions:
     max_focal_steps: int = 5
     steep: float = 0.1  # part of the cost, by which a valley's sides rise that an adjustment finds the bottom of itself
     max_sigma: float = 0.5  # part of the guess's own: what is known no better stays a guess
+    min_radial_sigmas: float = 2.0  # standard errors over the tracks, by which these must prefer a lens that distorts
     readouts: tuple[float, ...] = (0.4, 0.8)  # of a rolling shutter that nobody told, frames
     min_readout_gain: float = 10.0  # by which the criterion must prefer one to a global shutter,
     min_readout_sigmas: float = 2.0  # and by so many standard errors over the tracks
@@ -52,7 +54,8 @@ class LensEvidence:
 
     refined: the tracks were asked for the focal length; focal_sigma: its relative standard deviation, NaN where they
     were not; focal_known: they tell it; principal_sigma_px: of the principal point, empty where they were not asked;
-    principal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients;
+    principal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients, each
+    observation counted;
     untold_readout: frames, of a rolling shutter that explains the tracks clearly better than the global one they were
     taken with; 0 where none does, or its read-out was given.
     """
@@ -103,7 +106,7 @@ def calibrate(
         solves = in_threads(lambda one: along(part, priors, noise, motion, one, options), tried)
     observations = 2 * int(part.inliers.sum())
     criterion = [2 * cost + one.radial * np.log(observations) for (_, _, cost), one in zip(solves, tried, strict=True)]
-    best = int(np.argmin(criterion))
+    best = _coefficients([(scene, settings) for scene, settings, _ in solves], observations, options)
     solved, settings, _ = solves[best]
     found = Posterior(solved, priors, settings).lens()
     known = bool(found.focal < options.max_sigma * lens.focal_sigma)
@@ -126,6 +129,21 @@ def calibrate(
         logger.info("principal point known to %.1f, %.1f px", *center_sigma)
     lens = replace(lens, focal=known, principal_point=center_known, radial=best)
     return replace(scene, camera=camera), lens, evidence
+
+
+def _coefficients(
+    solves: list[tuple[Reconstruction, BundleAdjustmentOptions]], observations: int, options: CalibrationOptions
+) -> int:
+    """How many coefficients of distortion the tracks support: more than nothing where these explain them better by more
+    than they cost, errors of a track that follow each other counted as one, and beyond what a few tracks decide."""
+    best, together = 0, serial_correlation(solves[0][0])
+    costs = [reprojection_costs(*solve) for solve in solves]
+    for count in range(1, len(solves)):
+        cheaper, sigma = gain_over_tracks(costs[best], costs[count], together)
+        gain = cheaper - (count - best) * np.log(max(observations / together, 1))
+        if gain > max(0.0, options.min_radial_sigmas * sigma):
+            best = count
+    return best
 
 
 def with_sigma(evidence: LensEvidence, known: Posterior) -> LensEvidence:

@@ -42,6 +42,19 @@ def test_distortion_is_found_where_there_is_some(rng, k1, count):
         assert scene.camera.distortion[0] == pytest.approx(k1, rel=0.1)
 
 
+@pytest.mark.parametrize(("tracks", "count"), [(3, 0), (100, 1)])
+def test_a_few_tracks_do_not_bend_the_lens(monkeypatch, rng, tracks, count):
+    """The same gain, of three tracks or of all: what follows something that moves may look like distortion."""
+    shot = make_shot("dolly", rng=rng, num_frames=8, num_tracks=100, noise_px=0.3)
+    scene = solve(shot, rng)[0]
+    bent = replace(scene, camera=replace(scene.camera, distortion=np.array([0.01, 0.0, 0.0, 0.0])))
+    saved = np.where(np.arange(100) < tracks, 50.0 / tracks, 0.0)
+    monkeypatch.setattr(calibration, "reprojection_costs", lambda of, _: 100.0 - saved * (of is bent))
+    settings = BundleAdjustmentOptions()
+    found = calibration._coefficients([(scene, settings), (bent, settings)], 1600, CalibrationOptions())
+    assert found == count
+
+
 def test_a_camera_that_stands_leaves_the_guess(rng):
     shot = make_shot("static", rng=rng, num_frames=6, num_tracks=80, noise_px=0.3)
     scene, lens, evidence = _calibrated(shot, rng, Motion.STATIC)
