@@ -157,7 +157,7 @@ def _solve_set(
     def started(prior: DepthPriors | None) -> Start:
         if given.cams_from_world is not None:
             return start_from(ideal, prior, pinhole, given.cams_from_world, mapping)
-        return start(ideal, prior, pinhole, options.initialize, mapping, begin)
+        return start(ideal, prior, pinhole, options.initialize, mapping, begin, partial(tell, "initializing"))
 
     begun = started(priors if prior_given else None)
     found, plain = map_shot(begun, priors, options, tell), begun.otherwise

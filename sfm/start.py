@@ -22,7 +22,7 @@ from sfm.mapping import MappingOptions, map_cameras, map_keyframes
 from sfm.outliers import TrackingNoise
 from sfm.prior_alignment import Agreement, align
 from sfm.scene import DepthPriors, Reconstruction, Tracks
-from sfm.threads import in_threads
+from sfm.threads import each_in_threads, in_threads
 from sfm.zoom import seen_zooming
 
 logger = logging.getLogger(__name__)
@@ -62,13 +62,15 @@ def start(
     initialize_options: InitializeOptions,
     mapping: MappingOptions,
     options: StartOptions = StartOptions(),
+    progress: Callable[[float, str], None] = lambda part, text: None,
 ) -> Start:
     """Keyframes solved from the best start.
 
     It is the prior's (None: equally deep), unless it costs more and the geometry found without it contradicts the
     prior; and one with a zoom where the flow shows one and the keyframes agree. Where `mapping.lens` has the focal
     length unknown, other fields of view are tried as well. tracks, camera: free of distortion, or with the distortion
-    that `mapping.lens` is to find. Raises `NotEnoughTracksError` when no start finds two views.
+    that `mapping.lens` is to find. progress: called with the part done and what was. Raises `NotEnoughTracksError` when
+    no start finds two views.
     """
 
     def attempt(prior: DepthPriors, camera: Camera, lens: LensUnknowns) -> _Attempt | SfmError:
@@ -87,7 +89,7 @@ def start(
 
     with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
         if lens.focal and not camera.batch:
-            camera = _best_focal(camera, lens, zoomed, lambda *what: attempt(known, *what), options)
+            camera = _best_focal(camera, lens, zoomed, lambda *what: attempt(known, *what), options, progress)
         tried = [(known, camera, lens)] + ([(flat_prior, camera, lens)] if priors is not None else [])
         if (zooming := zoomed(camera)) is not None:
             tried.append((known, zooming, replace(lens, zoom=True)))
@@ -138,6 +140,7 @@ def _best_focal(
     zoomed: Callable[[Camera], Camera | None],
     attempt: "Callable[[Camera, LensUnknowns], _Attempt | SfmError]",
     options: StartOptions,
+    progress: Callable[[float, str], None],
 ) -> Camera:
     """The camera with the focal length from which the keyframes are explained best: its own, or one clearly better.
 
@@ -150,12 +153,12 @@ def _best_focal(
     # each as it is, and with the zoom that the flow shows through it
     tried = [(one, one, False) for one in cameras]
     tried += [(one, zoom, True) for one, zoom in zip(cameras, in_threads(zoomed, cameras), strict=True) if zoom]
-    best = _cheapest(tried, replace(lens, radial=0), attempt, options)
+    best = _cheapest(tried, replace(lens, radial=0), attempt, options, progress)
     if best is not None and lens.radial:
         (_, start, zooms), straight = best
         bent = attempt(start, replace(lens, zoom=zooms))
         if isinstance(bent, _Attempt) and _relative_cost(bent, straight, options) < 1 - options.min_gain:
-            best = _cheapest(tried, lens, attempt, options) or best
+            best = _cheapest(tried, lens, attempt, options, progress) or best
     found = camera if best is None else best[0][0]
     logger.info("started at a focal length of %.0f px", found.focal_length[0])
     return found
@@ -166,9 +169,13 @@ def _cheapest(
     lens: LensUnknowns,
     attempt: "Callable[[Camera, LensUnknowns], _Attempt | SfmError]",
     options: StartOptions,
+    progress: Callable[[float, str], None],
 ) -> "tuple[tuple[Camera, Camera, bool], _Attempt] | None":
     """Which of the tried, and what came of it, explains most; one through the first's lens unless clearly better."""
-    found = in_threads(lambda one: attempt(one[1], replace(lens, zoom=one[2])), tried)
+    found = []
+    for made in each_in_threads(lambda one: attempt(one[1], replace(lens, zoom=one[2])), tried):
+        found.append(made)
+        progress(len(found) / len(tried), f"{len(found)} of {len(tried)} lenses tried")
     done = [(one, made) for one, made in zip(tried, found, strict=True) if isinstance(made, _Attempt)]
     if not done:
         return None

@@ -330,6 +330,15 @@ def test_reconstruct_takes_your_own_tracks(rng):
     assert all(0 <= part <= 1 for _, part in told)
 
 
+def test_how_far_the_search_for_an_unknown_lens_is_gets_told(rng):
+    shot = make_shot("dolly", rng=rng, num_frames=6, num_tracks=60)
+    video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 6, "plate")
+    told = []
+    reconstruct(video, shot.priors, tracks=shot.tracks, progress=lambda stage, part, text: told.append((stage, part)))
+    parts = [part for stage, part in told if stage == "initializing"]
+    assert len(parts) > 4 and parts == sorted(parts) and parts[-1] == 1.0
+
+
 def test_a_camera_of_another_plate_is_refused(rng):
     shot = make_shot("handheld", rng=rng, num_frames=3, num_tracks=60)
     video = Video.from_arrays([np.zeros((540, 960, 3), np.uint8)] * 3)

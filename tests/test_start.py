@@ -120,7 +120,8 @@ def test_a_lens_that_explains_two_frames_alone_is_not_the_best(rng):
         return _Attempt(scene, scene, noise)
 
     cameras = [shot.camera.with_focal_length(shot.camera.focal_length * factor) for factor in (2.0, 4.0, 1.0)]
-    found = _cheapest([(one, one, False) for one in cameras], LensUnknowns(), attempt, StartOptions())
+    tried = [(one, one, False) for one in cameras]
+    found = _cheapest(tried, LensUnknowns(), attempt, StartOptions(), lambda part, text: None)
     assert found is not None and found[0][0] is cameras[2]
 
 
@@ -165,7 +166,7 @@ def test_a_useless_prior_must_not_have_decided_where_the_solve_ended(monkeypatch
     noise_prior = _priors(shot, 6 * np.exp(0.5 * rng.standard_normal(len(shot.tracks))))
     compared = []
 
-    def gullible(tracks, priors, camera, initialize_options, mapping, options):
+    def gullible(tracks, priors, camera, initialize_options, mapping, options, progress):
         if priors is None:
             return hopeless() if fails else start(tracks, priors, camera, initialize_options, mapping, options)
         scene, noise = map_keyframes(initialize(tracks, priors, camera, initialize_options), priors, mapping)
