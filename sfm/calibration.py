@@ -10,7 +10,6 @@ import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment import (
     KNOWN_LENS,
@@ -26,7 +25,7 @@ from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
 from sfm.rolling_shutter import from_motion
 from sfm.scene import DepthPriors, Reconstruction, row_times
-from sfm.threads import in_threads
+from sfm.threads import in_threads, one_blas_thread
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +101,7 @@ def calibrate(
     part = thinned(scene, options.max_frames, options.max_points)
     tried = [replace(lens, radial=count) for count in range(3 if lens.radial else 1)]
     along = _along_the_valley if lens.focal and motion.motion is not Motion.NODAL else _solved
-    with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
+    with one_blas_thread():  # held outside, for solves that overlap would each restore what another set
         solves = in_threads(lambda one: along(part, priors, noise, motion, one, options), tried)
     observations = 2 * int(part.inliers.sum())
     criterion = [2 * cost + one.radial * np.log(observations) for (_, _, cost), one in zip(solves, tried, strict=True)]
@@ -178,7 +177,7 @@ def untold_readout(
         solved, settings, _ = _solved(part, priors, noise, motion, lens, options)
         return solved, reprojection_costs(solved, settings)
 
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         (still, cost), *others = in_threads(rolling, (0.0, *options.readouts))
     together, gains = serial_correlation(still), {0.0: 0.0}
     for readout, (_, other) in zip(options.readouts, others, strict=True):

@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment import (
     KNOWN_LENS,
@@ -28,7 +27,7 @@ from sfm.geometry.transform import Rigid3
 from sfm.outliers import TrackingNoise
 from sfm.prior_weight import thinned
 from sfm.scene import DepthPriors, Reconstruction
-from sfm.threads import in_threads
+from sfm.threads import in_threads, one_blas_thread
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +234,7 @@ def _raced(
         return dict(zip(names, found, strict=True))
 
     freest = [name for name in models if name.startswith("free")]
-    with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
+    with one_blas_thread():  # held outside, for solves that overlap would each restore what another set
         found = solved(freest, float("inf"))
         cheapest = min((cost for _, cost in found.values()), default=float("inf"))
         return found | solved([name for name in models if name not in freest], options.hopeless * cheapest)

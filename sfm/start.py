@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment import LensUnknowns, adjust
 from sfm.errors import NoSolutionError, NotEnoughTracksError, SfmError
@@ -22,7 +21,7 @@ from sfm.mapping import MappingOptions, map_cameras, map_keyframes
 from sfm.outliers import TrackingNoise
 from sfm.prior_alignment import Agreement, align
 from sfm.scene import DepthPriors, Reconstruction, Tracks
-from sfm.threads import each_in_threads, in_threads
+from sfm.threads import each_in_threads, in_threads, one_blas_thread
 from sfm.zoom import seen_zooming
 
 logger = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ def start(
     def zoomed(camera: Camera) -> Camera | None:
         return None if priors is None else seen_zooming(tracks, priors, camera)
 
-    with threadpool_limits(1, "blas"):  # held outside, for solves that overlap would each restore what another set
+    with one_blas_thread():  # held outside, for solves that overlap would each restore what another set
         if lens.focal and not camera.batch:
             camera = _best_focal(camera, lens, zoomed, lambda *what: attempt(known, *what), options, progress)
         tried = [(known, camera, lens)] + ([(flat_prior, camera, lens)] if priors is not None else [])
@@ -125,7 +124,7 @@ def start_from(
         camera, cams_from_world, registered, np.full((tracks.num_tracks, 3), np.nan), np.zeros(len(tracks), bool),
         tracks, np.full(tracks.num_frames, np.nan), np.zeros(tracks.num_tracks), np.full(tracks.num_tracks, np.nan),
     )  # fmt: skip
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         scene, noise = map_cameras(bare, prior, mapping)
     if not scene.registered.any():
         raise NoSolutionError(

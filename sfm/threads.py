@@ -5,7 +5,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from functools import cache
+from itertools import chain, islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -45,7 +47,11 @@ def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 def each_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`in_threads`, one result after the other: no more than a few wait to be taken, however large they are."""
-    if getattr(_here, "working", False):  # waiting for the pool from inside it could wait for ever
+    source = iter(items)
+    first = list(islice(source, 2))
+    items = chain(first, source)
+    # waiting for the pool from inside it could wait for ever, and to hand over one item costs more than most take
+    if getattr(_here, "working", False) or len(first) < 2:
         yield from map(function, items)
         return
     waiting: deque[Future[R]] = deque()
@@ -71,3 +77,17 @@ def one_ahead(items: Iterable[T]) -> Iterator[T]:
             yield item  # pyright: ignore[reportReturnType]
     finally:
         wait([waiting])  # whoever stops early may close what the items come from
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """NumPy's and SciPy's BLAS held to one thread, process-wide: for work that is small, or shared out already."""
+    return _blas().limit(limits=1, user_api="blas")
+
+
+@cache
+def _blas():
+    """Found once: to look through all libraries of the process takes milliseconds, as long as a small solve's step."""
+    import scipy.linalg  # noqa: F401  (its BLAS has to be there to be found)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

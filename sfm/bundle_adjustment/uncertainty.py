@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-from threadpoolctl import threadpool_limits
 
 from sfm.bundle_adjustment.charts import depth_information
 from sfm.bundle_adjustment.clusters import between_clusters
@@ -19,6 +18,7 @@ from sfm.bundle_adjustment.options import BundleAdjustmentOptions
 from sfm.bundle_adjustment.problem import ShotProblem
 from sfm.least_squares import NormalEquations, influence
 from sfm.scene import DepthPriors, Reconstruction
+from sfm.threads import one_blas_thread
 
 _UNKNOWN = 1e3  # a relative standard deviation beyond it is none
 _CELLS = 4  # regions of the picture across and down, as large as errors that tracks have in common
@@ -76,7 +76,7 @@ class Posterior:
         self._start = self.problem.start()
         self._free = self.problem.free.copy()
         self._hold_scale()
-        with threadpool_limits(1, "blas"):
+        with one_blas_thread():
             self.system = NormalEquations(self.problem, self._start)
             self.covariance = self.system.covariance()
         self.inflation = serial_correlation(scene)
@@ -203,7 +203,7 @@ class Posterior:
         if depth_weight and depth_weight != self.options.depth_weight and self.problem.with_depth:
             settings = replace(self.options, depth_weight=depth_weight)
             system = NormalEquations(ShotProblem(self.scene, self.priors, settings), self._start)
-        with threadpool_limits(1, "blas"):
+        with one_blas_thread():
             blocks = self.inflation * system.eliminated_covariance(self.covariance)
         half, apart = (blocks[0, 0] + blocks[1, 1]) / 2, (blocks[0, 0] - blocks[1, 1]) / 2
         widest = half + np.hypot(apart, blocks[0, 1])

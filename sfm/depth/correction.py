@@ -12,7 +12,8 @@ from itertools import product
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.ndimage import map_coordinates
-from threadpoolctl import threadpool_limits
+
+from sfm.threads import one_blas_thread
 
 REACHES = 0.06, 0.12, 0.25, 0.5  # plate widths, tried
 DEPTH_REACHES = 0.15, 0.4, 1.0  # of log depth, tried
@@ -56,7 +57,7 @@ def smoothness_of(frames: list[MapErrors]) -> Smoothness:
     spread = float(np.clip(1.4826 * np.median(np.abs(error)), 0.005, 1.0))
     frames = [_thinned(errors) for errors in frames]
     tried = [Smoothness(spread, noise * spread, *reach) for *reach, noise in product(REACHES, DEPTH_REACHES, NOISES)]
-    with threadpool_limits(1, "blas"):  # so small that more threads only wait for each other
+    with one_blas_thread():  # so small that more threads only wait for each other
         return max(tried, key=lambda smoothness: sum(_log_likelihood(errors, smoothness) for errors in frames))
 
 
@@ -72,7 +73,7 @@ def corrected(errors: MapErrors, smoothness: Smoothness, log_map: np.ndarray) ->
     high = max(high, low + 1e-6)
     axes = [np.linspace(0, 1, NODES[0]), np.linspace(0, height / width, NODES[1]), np.linspace(low, high, NODES[2])]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         mean, sigma = (values.reshape(NODES) for values in _at(_weighed(errors, smoothness), smoothness, nodes))
     row, column = np.nonzero(known)
     at = np.stack(

@@ -10,13 +10,13 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from sfm.least_squares.costs import costs_by_block
 from sfm.least_squares.coupling import couplings
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status
 from sfm.least_squares.ties import ties_of
+from sfm.threads import one_blas_thread
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def levenberg_marquardt(
     Limit: where eliminated blocks touch kept ones far apart the reduced system is dense, and memory grows with the
     square of `num_kept`.
     """
-    with threadpool_limits(1, "blas"):  # our own threads share the work; BLAS threads on top would only wait
+    with one_blas_thread():  # our own threads share the work; BLAS threads on top would only wait
         return _levenberg_marquardt(problem, x, options)
 
 
