@@ -57,9 +57,8 @@ def refine_absolute_pose(
     knee = 16 * scale
     residual, J = _residuals(points, cam_points, pose)
     for _ in range(iterations):
-        weight = 1 / (1 + (residual**2).sum(0) / knee**2)
-        H = np.einsum("ran,rbn,n->ab", J, J, weight, optimize=True)
-        g = -np.einsum("ran,rn,n->a", J, residual, weight, optimize=True)
+        weighted = (J / (1 + (residual**2).sum(0) / knee**2)).reshape(6, -1)
+        H, g = weighted @ J.reshape(6, -1).T, -weighted @ residual.ravel()
         step = np.linalg.solve(H + damping * np.diag(np.diag(H) + 1e-12), g)
         moved = Rigid3(rotation_from_rotvec(step[:3]) @ pose.rotation, pose.translation + step[3:])
         trial, trial_J = _residuals(points, cam_points, moved)
@@ -80,15 +79,20 @@ def _cauchy(residual: np.ndarray, knee: float) -> float:
 
 
 def _residuals(points: np.ndarray, cam_points: np.ndarray, pose: Rigid3) -> tuple[np.ndarray, np.ndarray]:
-    """Errors (2, n) on the plane z = 1 and their derivative by (rotvec, translation), (2, 6, n)."""
-    rotated = points @ pose.rotation.T
-    x, y, z = (rotated + pose.translation).T
-    z = np.maximum(z, 1e-6)
-    u, v, inverse = x / z, y / z, 1 / z
-    zero = np.zeros_like(u)
-    by_point = np.stack([np.stack([inverse, zero, -u * inverse]), np.stack([zero, inverse, -v * inverse])])
-    turned = np.cross(rotated.T[None], by_point, axis=1)  # d(exp(w) R X)/dw = -[R X]x
-    return np.stack([u, v]) - cam_points.T, np.concatenate([turned, by_point], axis=1)
+    """Errors (2, n) on the plane z = 1 and their derivative by (rotvec, translation), (6, 2, n)."""
+    X, Y, Z = rotated = pose.rotation @ points.T
+    x, y, z = rotated + pose.translation[:, None]
+    inverse = 1 / np.maximum(z, 1e-6)
+    u, v, zero = x * inverse, y * inverse, np.zeros_like(z)
+    by_z = -np.stack([u, v]) * inverse
+    # d(exp(w) R X)/dw = -[R X]x
+    by_w = [
+        [Y * by_z[0], Y * by_z[1] - Z * inverse],
+        [Z * inverse - X * by_z[0], -X * by_z[1]],
+        [-Y * inverse, X * inverse],
+    ]
+    J = np.array([*by_w, [inverse, zero], [zero, inverse], by_z])
+    return np.stack([u, v]) - cam_points.T, J
 
 
 def _inliers(points: np.ndarray, cam_points: np.ndarray, pose: Rigid3, max_error: float) -> np.ndarray:
