@@ -1,6 +1,7 @@
 """Fixtures every test may use: a seeded generator, the shared clips where they are, and no logged error goes unseen."""
 
 import logging
+import os
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from depth_clip import HEIGHT, WIDTH
 from sfm.video import Video
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample_shot"
+MANY = 600  # tracks of the sample shot: what is put into it must stick as well as with the 2000 that are usual
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,23 +49,45 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def solved_sample(tmp_path_factory):
-    """The sample shot solved: the reconstruction, its video, the truth, and its depth maps aligned."""
-    import insertion as measures
+def sample_result(tmp_path_factory) -> Path:
+    """The sample shot solved as by the command line: a folder to read from, one for all workers of a run."""
+    from filelock import FileLock
 
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    place = (tmp_path_factory.getbasetemp().parent if worker else tmp_path_factory.getbasetemp()) / "solved_sample"
+    with FileLock(f"{place}.lock"):
+        if not place.is_dir():
+            _solve_sample(place)
+    return place
+
+
+def _solve_sample(place: Path) -> None:
+    from sfm.geometry import Camera
+    from sfm.pipeline import Options, reconstruct
+    from sfm.results import write_result
+    from sfm.tracking import TrackingOptions
+    from sfm.video import open_video
+
+    video, depth = open_video(SAMPLE / "sample.mp4"), str(SAMPLE / "depth")
+    options = Options(tracking=TrackingOptions(max_tracks=MANY))
+    scene, report, _ = reconstruct(video, depth, Camera.from_focal_px(622.65, width=640, height=360), options)
+    told = {"depth": depth, "depth_model": {"name": depth, "kind": "depth", "revision": ""}}
+    write_result(place, scene, report, video, told)
+
+
+@pytest.fixture(scope="session")
+def solved_sample(sample_result):
+    """The sample shot solved: the reconstruction, its video, the truth, and its depth maps aligned."""
     from sfm.depth import MapFolder
     from sfm.depth.aligned import align_depth
     from sfm.evaluation import GroundTruth
     from sfm.results import load_result
     from sfm.video import reopen
 
-    data = measures.SAMPLE
-    place = tmp_path_factory.mktemp("sample") / "out"
-    measures.solved(data / "sample.mp4", data / "depth", (622.65, 640, 360), place)
-    scene, shot, _ = load_result(place)
+    scene, shot, _ = load_result(sample_result)
     video = reopen(shot)
-    truth = GroundTruth.load(data / "gt.json", data / "true_depth.npz")
-    return scene, video, truth, align_depth(scene, video, MapFolder(data / "depth"))
+    truth = GroundTruth.load(SAMPLE / "gt.json", SAMPLE / "true_depth.npz")
+    return scene, video, truth, align_depth(scene, video, MapFolder(SAMPLE / "depth"))
 
 
 @pytest.fixture(autouse=True)

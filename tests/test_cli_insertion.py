@@ -1,8 +1,8 @@
 """`sfm insert` and `sfm dense` from the command line: files, lines, errors."""
 
 import json
+import shutil
 
-import insertion as measures
 import pytest
 from plyfile import PlyData
 
@@ -13,15 +13,9 @@ pytest.importorskip("open3d")
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    """The sample shot, with the options of a solve by the command line in its `solve.json`."""
-    data, place = measures.SAMPLE, tmp_path_factory.mktemp("cli") / "out"
-    measures.solved(data / "sample.mp4", data / "depth", (622.65, 640, 360), place)
-    solve = json.loads((place / "solve.json").read_text())
-    name = str(data / "depth")
-    solve["options"] |= {"depth": name, "depth_model": {"name": name, "kind": "depth", "revision": ""}}
-    (place / "solve.json").write_text(json.dumps(solve))
-    return place
+def result(sample_result, tmp_path_factory):
+    """One that may be changed."""
+    return shutil.copytree(sample_result, tmp_path_factory.mktemp("cli") / "out")
 
 
 def run(capsys, *words) -> tuple[int, str, str]:
