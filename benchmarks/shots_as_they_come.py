@@ -221,9 +221,9 @@ ANY_LENS = ("pan", "handheld", "dolly", "orbit")
 LENSES_DEG = (25.0, 85.0)  # widest range of those drawn; a solve that is told nothing guesses 50
 
 
-def class_and_focal(motion: str, seed: int) -> tuple[bool, float]:
+def class_and_focal(motion: str, seed: int, **others) -> tuple[bool, float]:
     """Whether the kind of shot is right, and the focal curve's largest relative error, the first frame's lens given."""
-    shot = make(motion, seed)
+    shot = make(motion, seed, **others)
     solved, report = solve(shot, seed, shot.camera.at(0))
     return _kind(report.motion) == KINDS[motion], focal_error(solved, shot)
 
@@ -241,11 +241,11 @@ def zooms(motion: str, seeds: int) -> Row:
     )
 
 
-def unknown_focal(motion: str, seed: int, fov_deg: float | None = None) -> tuple[float, float]:
+def unknown_focal(motion: str, seed: int, fov_deg: float | None = None, **others) -> tuple[float, float]:
     """Relative error of a focal length that nobody told, and its own sigma; the lens drawn unless given."""
     low, high = np.log(LENSES_DEG)
     fov = np.exp(np.random.default_rng([seed, 2]).uniform(low, high)) if fov_deg is None else fov_deg
-    shot = make(motion, seed, fov_deg=fov)
+    shot = make(motion, seed, fov_deg=fov, **others)
     solved, report = solve(shot, seed)
     return focal_error(solved, shot), report.lens.focal_sigma
 
@@ -290,9 +290,9 @@ def body(part: float, seeds: int, lens_known: bool) -> Row:
     )
 
 
-def distorted(seed: int) -> tuple[float, float]:
+def distorted(seed: int, **others) -> tuple[float, float]:
     """Relative error of k1 and the slide, lens unknown, k1 = -0.2."""
-    shot = make("handheld", seed, distortion=(-0.2, 0.0, 0.0, 0.0))
+    shot = make("handheld", seed, distortion=(-0.2, 0.0, 0.0, 0.0), **others)
     solved, _ = solve(shot, seed)
     k1 = solved.camera.distortion[..., 0].mean() if solved.camera.distortion.size else 0.0
     return abs(k1 / -0.2 - 1), slide_px(solved, shot)

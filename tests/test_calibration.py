@@ -31,7 +31,7 @@ def _calibrated(shot, rng, motion=Motion.LARGE_PARALLAX, lens=UNKNOWN):
 @pytest.mark.parametrize(("k1", "count"), [(0.0, 0), (-0.2, 1), (0.1, 1)])
 def test_distortion_is_found_where_there_is_some(rng, k1, count):
     shot = make_shot(
-        "orbit", rng=rng, num_frames=12, num_tracks=200, noise_px=0.3, depth_error=0.2, distortion=(k1, 0, 0, 0)
+        "orbit", rng=rng, num_frames=8, num_tracks=120, noise_px=0.3, depth_error=0.2, distortion=(k1, 0, 0, 0)
     )
     scene, lens, evidence = _calibrated(shot, rng)
     assert evidence.radial == lens.radial == count
@@ -168,13 +168,13 @@ def test_sigmas_are_what_repeated_noise_shows(motion):
     assert (0.7 < ratio).all() and (ratio < 1.3).all(), ratio
 
 
-@pytest.mark.parametrize("motion", ["pan", "handheld"])
-def test_an_unknown_lens_with_distortion_is_solved(motion):
+def test_an_unknown_lens_with_distortion_is_solved():
+    """Of a camera that only turns; of one that moves in `test_shots_as_they_come`."""
     shot = make_shot(
-        motion, rng=np.random.default_rng(5), num_frames=16, num_tracks=200, noise_px=0.3, depth_error=0.2,
+        "pan", rng=np.random.default_rng(5), num_frames=10, num_tracks=120, noise_px=0.3, depth_error=0.2,
         distortion=(-0.2, 0, 0, 0),
     )  # fmt: skip
-    video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 16)
+    video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 10)
     solved, report, _ = reconstruct(video, shot.priors, tracks=shot.tracks, options=Options())
     assert solved.camera.distortion[0] == pytest.approx(-0.2, rel=0.1)
     error = abs(solved.camera.focal_length[..., 0] / shot.camera.focal_length[0] - 1)
@@ -204,9 +204,9 @@ def test_along_the_valley(monkeypatch, bottom):
 
 def test_a_long_lens_on_a_dolly(rng):
     """A longer lens and a deeper scene look alike: the bottom of the valley is far from where it was mapped."""
-    shot = make_shot("dolly", rng=rng, num_frames=24, num_tracks=200, noise_px=0.2, fov_deg=28.0)
+    shot = make_shot("dolly", rng=rng, num_frames=14, num_tracks=120, noise_px=0.2, fov_deg=28.0)
     priors = DepthPriors(shot.priors.depth**0.85, np.full(len(shot.tracks), 0.2))
-    black = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 24)
+    black = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 14)
     solved, report, _ = reconstruct(black, priors, tracks=shot.tracks)
     assert report.lens.focal_known
     assert report.lens.focal_sigma < 0.06
@@ -216,8 +216,8 @@ def test_a_long_lens_on_a_dolly(rng):
 @pytest.mark.parametrize(("readout", "told"), [(0.8, 0.8), (0.0, 0.0)])
 def test_a_rolling_shutter_that_nobody_told_is_seen_in_the_tracks(rng, readout, told):
     """Of a shaking camera with an unknown lens; one with a global shutter keeps its PASS."""
-    shot = make_shot("handheld", rng=rng, num_frames=24, num_tracks=200, readout=readout, noise_px=0.2, depth_error=0.2)
-    black = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 24)
+    shot = make_shot("handheld", rng=rng, num_frames=16, num_tracks=120, readout=readout, noise_px=0.2, depth_error=0.2)
+    black = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 16)
     _, report, _ = reconstruct(black, shot.priors, tracks=shot.tracks)
     assert report.lens.untold_readout == told
     assert (report.verdict is Verdict.PASS) == (not told)

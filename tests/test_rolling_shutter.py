@@ -18,7 +18,7 @@ ROLLING, GLOBAL = Options(mapping=BY_HAND, readout=READOUT), Options(mapping=BY_
 
 
 def rolling(motion, rng, **others):
-    return make_shot(motion, rng=rng, num_frames=24, num_tracks=200, readout=READOUT, **others)
+    return make_shot(motion, rng=rng, num_frames=24, num_tracks=130, readout=READOUT, **others)
 
 
 def test_a_row_sees_the_camera_of_its_own_time(rng):

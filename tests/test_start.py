@@ -21,7 +21,7 @@ from sfm.synthetic import make_shot
 from sfm.verdict import Verdict
 from sfm.video import Video
 
-SMALL = {"num_frames": 16, "num_tracks": 150, "noise_px": 0.3}
+SMALL = {"num_frames": 12, "num_tracks": 100, "noise_px": 0.3}
 
 
 def _priors(shot, depth) -> DepthPriors:
@@ -40,7 +40,7 @@ def _position_error(solved, shot) -> float:
 
 def test_a_prior_turned_inside_out_does_not_start_the_solve():
     """Handheld, near and far exchanged: the mirrored scene is a minimum that an adjustment does not leave."""
-    shot = make_shot("handheld", rng=np.random.default_rng(3), num_tracks=500, num_frames=48, noise_px=0.3)
+    shot = make_shot("handheld", rng=np.random.default_rng(3), num_tracks=200, num_frames=20, noise_px=0.3)
     good = _priors(shot, shot.priors.depth)
     inverted = _priors(shot, 36 / shot.priors.depth)
     assert _start(shot, good).from_prior
@@ -84,18 +84,23 @@ class Seer:
 @pytest.mark.parametrize(("seen", "found"), [(32.0, 32.0), (float("nan"), 50.0)])
 def test_the_lens_the_network_saw_is_where_an_unknown_one_starts(rng, seen, found):
     """A camera that stands still cannot tell its lens: it stays about where it started."""
-    shot = make_shot("static", rng=rng, num_frames=6, num_tracks=120, noise_px=0.2)
-    video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 6)
+    shot = make_shot("static", rng=rng, num_frames=4, num_tracks=60, noise_px=0.2)
+    video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 4)
     solved, _, _ = reconstruct(video, Seer(seen), tracks=shot.tracks)
     assert float(solved.camera.horizontal_fov_deg) == pytest.approx(found, rel=0.02)
-    given, _, _ = reconstruct(video, Seer(seen), shot.camera, tracks=shot.tracks)
+
+
+def test_a_lens_that_is_told_is_not_the_one_the_network_saw(rng):
+    shot = make_shot("static", rng=rng, num_frames=4, num_tracks=60, noise_px=0.2)
+    video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 4)
+    given, _, _ = reconstruct(video, Seer(32.0), shot.camera, tracks=shot.tracks)
     assert float(given.camera.horizontal_fov_deg) == pytest.approx(50.0, abs=1e-6)
 
 
 def test_a_camera_that_only_turns_cannot_bend_its_prior():
     """Noise must not be taken for depth: exact affine disparity keeps its offset, and its sigma is its own claim."""
     for seed in range(3):
-        shot = make_shot("pan", rng=np.random.default_rng(seed), num_frames=16, num_tracks=150, noise_px=0.5)
+        shot = make_shot("pan", rng=np.random.default_rng(seed), num_frames=10, num_tracks=100, noise_px=0.5)
         priors = DepthPriors(shot.priors.depth, np.full(len(shot.tracks), 0.3), free_shift=True)
         solved, report = reconstruct_tracks(shot.tracks, priors, shot.camera)
         assert report.prior_weight.agreement is Agreement.UNCHECKED
@@ -162,7 +167,7 @@ def test_a_zoom_that_turns_the_prior_inside_out_proves_itself(rng, monkeypatch, 
 def test_a_useless_prior_must_not_have_decided_where_the_solve_ended(monkeypatch, fails):
     """The start is made to believe noise: what contradicts in the end is mapped again without it, if that works."""
     rng = np.random.default_rng(3)
-    shot = make_shot("handheld", rng=rng, num_tracks=300, num_frames=24, noise_px=0.3)
+    shot = make_shot("handheld", rng=rng, num_tracks=150, num_frames=14, noise_px=0.3)
     noise_prior = _priors(shot, 6 * np.exp(0.5 * rng.standard_normal(len(shot.tracks))))
     compared = []
 

@@ -53,7 +53,7 @@ def _depth_seen_first(scene: Reconstruction) -> np.ndarray:
     [
         ("handheld", 8, 60, None, 0.003, True, LensUnknowns()),  # held by the prior as much as by parallax
         pytest.param("dolly", 8, 60, None, None, True, LensUnknowns(focal=True), marks=pytest.mark.slow),
-        ("orbit", 16, 220, 7, None, False, LensUnknowns()),  # a band, and a path that drifts
+        ("orbit", 13, 150, 6, None, False, LensUnknowns()),  # a band, and a path that drifts
     ],
 )
 def test_solves_scatter_as_much_as_is_told(motion, frames, tracks, length, path, with_prior, lens):
