@@ -123,7 +123,7 @@ def test_a_focal_length_next_to_the_one_given_is_no_doubt(rng):
 
 def test_the_margin_of_another_focal_length_has_a_standard_error(rng):
     """It is that of the sum over the tracks: drawing them anew scatters the gain by as much."""
-    shot = make_shot("dolly", rng=rng, num_frames=12, num_tracks=150, noise_px=0.3, depth_error=0.1)
+    shot = make_shot("dolly", rng=rng, num_frames=8, num_tracks=100, noise_px=0.3, depth_error=0.1)
     bent = replace(shot.camera, distortion=np.array([0.02, 0.0, 0.0, 0.0]))
     seen = bent.img_from_cam(shot.cams_from_world[shot.tracks.frame].apply(shot.points[shot.tracks.track]))
     noisy = replace(shot.tracks, xy=seen + 0.3 * rng.standard_normal(seen.shape))

@@ -93,7 +93,7 @@ def test_surveys_that_are_none(tmp_path, shot, text, said):
 @pytest.mark.parametrize("with_depth", [True, False])
 def test_a_solve_ends_in_the_survey(rng, with_depth):
     """In its world and at its size, whatever the prior's unit; and the reprojection is what it was."""
-    truth = make_shot("handheld", rng=rng, noise_px=0.3, depth_error=0.2, depth_unit=7.0)
+    truth = make_shot("handheld", rng=rng, num_frames=12, num_tracks=120, noise_px=0.3, depth_error=0.2, depth_unit=7.0)
     priors, survey = truth.priors if with_depth else None, surveyed(truth, rng, 8, 3, sigma=0.01)
     plain, _ = reconstruct_tracks(truth.tracks, priors, truth.camera)
     found, report = reconstruct_tracks(truth.tracks, priors, truth.camera, Options(survey=survey))
@@ -112,7 +112,7 @@ def test_a_solve_ends_in_the_survey(rng, with_depth):
 
 
 def test_a_survey_that_is_wrong_is_told(rng):
-    truth = make_shot("orbit", rng=rng, noise_px=0.3)
+    truth = make_shot("orbit", rng=rng, num_frames=12, num_tracks=120, noise_px=0.3)
     survey = surveyed(truth, rng, 8, sigma=0.005)
     wrong = survey.positions.copy()
     wrong[2] += [0.3, 0.0, 0.1]

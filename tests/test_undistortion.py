@@ -25,6 +25,16 @@ from sfm.video import Video, open_video
 LENS = Camera([300.0, 310.0], [170.0, 80.0], [-0.15, 0.03, 0.001, -0.002], 320, 180)
 
 
+def small(rng, *what, **others):
+    """A solve of plates of 480 x 270."""
+    scene, shot = perturbed(rng, *what, **others)
+    camera, tracks = scene.camera, scene.tracks
+    size = {"width": camera.width // 4, "height": camera.height // 4}
+    of_lens = {"focal_length": camera.focal_length / 4, "principal_point": camera.principal_point / 4}
+    camera, tracks = dataclasses.replace(camera, **of_lens, **size), dataclasses.replace(tracks, xy=tracks.xy / 4)
+    return dataclasses.replace(scene, camera=camera, tracks=tracks), dataclasses.replace(shot, **size)
+
+
 def test_the_larger_plate_holds_all_of_the_plate_and_is_centred():
     ideal = undistorted_camera(LENS)
     assert (ideal.principal_point == [ideal.width / 2, ideal.height / 2]).all() and not len(ideal.distortion)
@@ -133,7 +143,7 @@ def test_the_solve_sees_the_same_on_the_larger_plate(rng):
 
 
 def test_everything_that_goes_with_the_undistorted_plate(rng, tmp_path):
-    scene, shot = perturbed(rng, "OPENCV")
+    scene, shot = small(rng, "OPENCV")
     pictures = rng.integers(0, 255, (len(shot.frame_names), shot.height // 8, shot.width // 8, 3), np.uint8)
     plates = [cv2.resize(picture, (shot.width, shot.height), interpolation=cv2.INTER_CUBIC) for picture in pictures]
     written = write_undistorted(tmp_path / "flat", scene, Video.from_arrays(plates, "sh010"), ["nk", "colmap"])
@@ -155,7 +165,7 @@ def test_everything_that_goes_with_the_undistorted_plate(rng, tmp_path):
 def test_exr_plates_stay_linear_and_a_zoom_has_a_map_a_frame(rng, tmp_path):
     import OpenEXR
 
-    scene, shot = perturbed(rng, "zoom", lost=())
+    scene, shot = small(rng, "zoom", lost=())
     camera = dataclasses.replace(scene.camera, distortion=np.array([-0.1, 0.02, 0.0, 0.0]))
     scene = dataclasses.replace(scene, camera=camera)
     (tmp_path / "linear").mkdir()
@@ -178,7 +188,7 @@ def test_a_log_plate_stays_log_in_sixteen_bits(rng, tmp_path):
     """Not the picture that was tracked: the plate's own numbers, and more of them than eight bits hold."""
     from test_plates import write
 
-    scene, shot = perturbed(rng, "OPENCV", lost=())
+    scene, shot = small(rng, "OPENCV", lost=())
     (tmp_path / "log").mkdir()
     ramp = np.broadcast_to(np.linspace(0.3, 0.35, shot.width, dtype=np.float32)[:, None], (shot.height, shot.width, 3))
     for number in shot.frame_numbers:
@@ -193,7 +203,7 @@ def test_a_log_plate_stays_log_in_sixteen_bits(rng, tmp_path):
 
 
 def test_whole_or_not_at_all_and_replaced_only_when_told(rng, tmp_path):
-    scene, _ = perturbed(rng, "OPENCV")
+    scene, _ = small(rng, "OPENCV")
     size = (scene.camera.height, scene.camera.width, 3)
     video = Video.from_arrays([np.full(size, 10 * k, np.uint8) for k in range(8)], "sh010")
     folder = tmp_path / "flat"
