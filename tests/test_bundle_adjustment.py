@@ -263,7 +263,7 @@ def test_a_lens_parameter_is_drawn_to_what_was_told(rng):
 @pytest.mark.parametrize("refine_focal", [False, True])
 def test_both_solvers_reach_the_same_cost(rng, depth_weight, refine_focal):
     shot = make_shot(
-        "handheld", rng=rng, num_frames=5, num_tracks=25, noise_px=0.4, outlier_ratio=0.03, depth_error=0.1
+        "handheld", rng=rng, num_frames=5, num_tracks=20, noise_px=0.4, outlier_ratio=0.03, depth_error=0.1
     )
     start = _near(shot, rng, 0.1)
     # one sighting leaves the depth of a point open, and SciPy stalls on that

@@ -169,10 +169,9 @@ def test_the_prior_does_not_hurt_where_parallax_is_rich(rng):
     assert solved[1] <= 1.05 * bare[1]
 
 
-@pytest.mark.parametrize("motion", ["orbit", "handheld"])
-def test_a_prior_that_lies_smoothly_does_not_drag_a_good_shot(rng, motion):
+def test_a_prior_that_lies_smoothly_does_not_drag_a_good_shot(rng):
     """Depth to the power of 0.8 and a gradient over the picture: all points wrong together."""
-    shot = make_shot(motion, rng=rng, noise_px=0.3, **SMALL)
+    shot = make_shot("handheld", rng=rng, noise_px=0.3, **SMALL)
     x, y = (shot.tracks.xy / [1920, 1080] - 0.5).T
     liar = DepthPriors(shot.priors.depth**0.8 * np.exp(0.5 * x + 0.4 * y), np.full(len(shot.tracks), 0.2))
     bare, solved = _without_and_with(shot, liar)

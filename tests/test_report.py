@@ -338,14 +338,6 @@ def test_frames_without_a_camera_are_marked(page):
     assert boxes["grey"][0] - boxes["hatched"][0] == pytest.approx(px * (GONE[0] - LOST[0]), abs=0.1)
 
 
-def test_it_is_made_again_as_it_was(copied):
-    before = [(copied / name).read_bytes() for name in ("report.html", "report.json")]
-    for name in ("report.html", "report.json"):
-        (copied / name).unlink()
-    files, notes = renew_report(copied)
-    assert notes == [] and [file.read_bytes() for file in files] == before
-
-
 def test_without_the_plates_it_shows_what_the_solve_left(copied):
     solve = json.loads((copied / "solve.json").read_text())
     solve["shot"]["source"] = str(copied / "gone" / "shot.####.jpg")
@@ -382,12 +374,16 @@ def test_a_result_of_before_some_number_was_told(copied):
         renew_report(copied)
 
 
-def test_the_command(copied, capsys, monkeypatch):
+def test_the_command_makes_it_again_as_it_was(copied, capsys):
+    files = [copied / name for name in ("report.html", "report.json")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
     with pytest.raises(SystemExit) as exit_:
         main(["report", str(copied)])
     told = capsys.readouterr()
     assert exit_.value.code == 0 and told.err == ""
-    assert told.out.split() == [str(copied / "report.html"), str(copied / "report.json")]
+    assert told.out.split() == list(map(str, files)) and [file.read_bytes() for file in files] == before
     with pytest.raises(SystemExit) as exit_:
         main(["report", str(copied.parent / "nothing")])
     assert exit_.value.code == 3 and "no such folder" in capsys.readouterr().err

@@ -6,7 +6,6 @@ import shots_as_they_come as benchmark
 
 from sfm.verdict import Verdict
 
-
 SHORT = {"num_frames": 16, "num_tracks": 150}
 
 
