@@ -49,23 +49,42 @@ class _Part:
         return np.einsum("abn,cbn->nca", self.W, by_observation), of_shared
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """What a problem's normal equations have in common: couplings, and of a prior whose Jacobian is `J` its part of
+    them (n, n) over kept and shared parameters, and how far apart two kept ones may be that something ties together."""
+
+    tied: list[Coupling]
+    J: csr_array
+    prior: csr_array
+    width: int
+
+    @classmethod
+    def of(cls, problem: Problem, J: csr_array, known: "Pattern | None" = None) -> "Pattern":
+        """Of a problem with that Jacobian of its prior; known: of the same problem, perhaps with another."""
+        if known is not None and known.J is J:
+            return known
+        prior = csr_array(J.T @ J)
+        return cls(couplings(problem) if known is None else known.tied, J, prior, _width(problem, prior))
+
+
 class NormalEquations:
     """The normal equations of one linearisation, ready to be solved at any damping.
 
-    tied: the problem's `couplings`, where they are known already.
+    known: the `pattern` of the same problem's at another parameter vector.
     """
 
-    def __init__(self, problem: Problem, x: np.ndarray, tied: list[Coupling] | None = None):
+    def __init__(self, problem: Problem, x: np.ndarray, known: Pattern | None = None):
         self.problem = problem
         self.size = problem.num_kept * problem.kept_size
         at = problem.at(x)
         residuals, J = at.prior()
-        prior, self.g = csr_array(J.T @ J), -(J.T @ residuals)
-        self.U = ReducedSystem(self.size, problem.num_shared, _width(problem, prior))
-        self.U.add_sparse(prior)
+        self.pattern, self.g = Pattern.of(problem, J, known), -(J.T @ residuals)
+        self.U = ReducedSystem(self.size, problem.num_shared, self.pattern.width)
+        self.U.add_sparse(self.pattern.prior)
         self.parts: list[_Part] = []
         k = problem.kept_size
-        tied = tied or couplings(problem)
+        tied = self.pattern.tied
         sums = each_in_threads(lambda of: self._part(at, of), tied)
         for coupling, (part, U, border, corner, g) in zip(tied, sums, strict=True):
             low, high = coupling.low * k, coupling.high * k

@@ -258,6 +258,9 @@ class ReducedSystem:
     def add_sparse(self, matrix: csr_array) -> None:
         """Add a sparse symmetric matrix over all parameters."""
         size = len(self.border)
+        if not len(self.corner):
+            self.inner.add_sparse(matrix)
+            return
         self.inner.add_sparse(csr_array(matrix[:size, :size]))
         self.border += matrix[:size, size:].toarray()
         self.corner += matrix[size:, size:].toarray()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfm.least_squares.costs import costs_by_block
-from sfm.least_squares.coupling import couplings
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status
 from sfm.least_squares.ties import ties_of
@@ -42,9 +41,10 @@ def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions
     here = _Place.at(problem, x)
     costs, damping, growth = [here.cost], options.initial_damping, 2.0
     of_blocks = np.zeros(problem.num_eliminated)
-    tied, system, status, iteration = couplings(problem), None, Status.MAX_ITERATIONS, 0
+    system, pattern, status, iteration = None, None, Status.MAX_ITERATIONS, 0
     for iteration in range(1, options.max_iterations + 1):
-        system = system or NormalEquations(problem, here.x, tied)
+        system = system or NormalEquations(problem, here.x, pattern)
+        pattern = system.pattern
         step, predicted = system.solve(damping, of_blocks)
         gain, there = -1.0, None
         if predicted > 0:
