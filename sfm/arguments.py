@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from sfm.errors import InputError, UsageError
 from sfm.footage import frame_ranges
 from sfm.hand_tracks import SIGMA_PX, HandTracks, read_hand_tracks
 from sfm.initialize import InitializeOptions
-from sfm.interchange import ImportedTrack, read_track
 from sfm.masks import MaskOptions
 from sfm.motion import MotionOptions
 from sfm.movies import FROM_TIMECODE
@@ -28,6 +27,9 @@ from sfm.timeline import is_timeline, open_in_timeline
 from sfm.track_files import align_tracks, read_numbered_tracks, read_tracks
 from sfm.tracking import TrackingOptions
 from sfm.video import Shot, Video, VideoOptions, open_video
+
+if TYPE_CHECKING:
+    from sfm.interchange import ImportedTrack
 
 OWN_DEPTH_SIGMA = 0.3  # relative, expected of the depth in a file of tracks; estimated anew over the shot
 ODD_SIGMAS = 3.0  # of a track made by hand, from which it is told of
@@ -98,8 +100,10 @@ def options(
     )
 
 
-def started_from(other: Path, shot: Shot) -> ImportedTrack:
+def started_from(other: Path, shot: Shot) -> "ImportedTrack":
     """A track to start from, on the frames of the shot. Raises `InputError` where it cannot be one of this shot."""
+    from sfm.interchange import read_track
+
     track = read_track(other, clip=shot)
     scene = track.scene
     if scene.has_camera.sum() < 2:

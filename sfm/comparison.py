@@ -7,7 +7,6 @@ the solve land from each other through either camera.
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from sfm.errors import InputError
 from sfm.footage import frame_ranges
@@ -179,6 +178,8 @@ def _least_px(seen: _Sightings, start: Sim3) -> Sim3:
         turn, scale = rotation_from_rotvec(x[:3]), np.exp(x[6])
         moved = middle + away * x[3:6] - scale * turn @ middle
         return Sim3(np.array(scale), turn, moved) @ start
+
+    from scipy.optimize import least_squares
 
     best = least_squares(lambda x: seen.errors(at(x)).ravel(), np.zeros(7), loss="soft_l1", x_scale="jac")
     return at(best.x)

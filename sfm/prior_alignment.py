@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from sfm.geometry.transform import Sim3
 from sfm.scene import DepthPriors, Reconstruction, in_the_sky
@@ -197,6 +196,8 @@ def _errors(points: _Points, options: AlignmentOptions, scene: Reconstruction) -
         # not the MAD itself: it is too rough a function of the power
         return max(float(np.clip(error - np.median(error), -limit, limit).std()), 1e-6)
 
+    from scipy.optimize import minimize_scalar
+
     low, high = options.exponents
     power = float(minimize_scalar(spread, bounds=(1 / high, 1 / low), method="bounded").x)
     if measurements * np.log(spread(1.0) / spread(power)) < options.exponent_gain:
@@ -235,6 +236,8 @@ def _best_offset(points: _Points) -> float:
 
     def spread(log_farthest: float) -> float:
         return _spread(points.log_z + np.log(np.maximum(disparity - low, 0) + np.exp(log_farthest)))
+
+    from scipy.optimize import minimize_scalar
 
     span = max(high - low, 1e-9 * high)
     best = minimize_scalar(spread, bounds=(np.log(1e-3 * span), np.log(1e2 * span)), method="bounded")

@@ -1,7 +1,6 @@
 """The same problems solved by SciPy: slower, and the reference the fast solver is held to."""
 
 import numpy as np
-import scipy.optimize
 from scipy.sparse import block_array, csr_array, hstack
 
 from sfm.least_squares.costs import robust_cost
@@ -17,6 +16,8 @@ def scipy_least_squares(
     SciPy's own losses act on single numbers, ours on norms of several rows, so each robust unit is scaled by
     sqrt(rho(s) / s): the sum of squares is then the robust cost itself.
     """
+    from scipy.optimize import OptimizeResult, least_squares
+
     free = np.r_[problem.free, np.ones(problem.num_eliminated * problem.eliminated_size, bool)]
     columns = np.flatnonzero(free)
 
@@ -34,12 +35,12 @@ def scipy_least_squares(
     def jac(free_x: np.ndarray) -> csr_array:
         return csr_array(sparse_jacobian(problem, at(free_x))[:, columns])
 
-    def told(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+    def told(intermediate_result: OptimizeResult) -> None:
         if options.callback is not None and options.callback(intermediate_result.nit, intermediate_result.cost):
             raise StopIteration
 
     before = robust_cost(problem, x)
-    result = scipy.optimize.least_squares(
+    result = least_squares(
         fun, x[columns], jac=jac, callback=told,  # pyright: ignore[reportArgumentType, reportCallIssue]
         method="trf", tr_solver="lsmr", x_scale="jac", max_nfev=options.max_iterations * 10,
         ftol=options.cost_tolerance * 1e-3, xtol=1e-14, gtol=1e-14, tr_options={"maxiter": 10 * len(columns)},
