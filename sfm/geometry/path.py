@@ -19,7 +19,7 @@ def cams_at(times: ArrayLike, cams_from_world: Rigid3, at: ArrayLike, degree: in
     >>> cams_at([0, 4], cams, [2.0]).as_rotvec()
     array([[0. , 0. , 0.1]])
     """
-    from scipy.interpolate import make_interp_spline  # with its optimisers a tenth of the time a solve takes to start
+    from scipy.interpolate import make_interp_spline  # it brings SciPy's optimisers, and no solve starts with these
 
     times, at = np.asarray(times, dtype=float), np.asarray(at, dtype=float)
     if len(times) == 1:
