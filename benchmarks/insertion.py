@@ -1,12 +1,15 @@
 """A cube put into shots whose true cameras and depth are known: where it is seen, and what hides it.
 
-usage: python benchmarks/insertion.py [SHARED_DATA] [--solved FOLDER]
+usage: python benchmarks/insertion.py [SHARED_DATA] [--solved FOLDER] [--blender PYTHON] [--sets FOLDER]
+       [--network FILE.tflite]
 
 The cube stands on a point of the solve. The same cube is drawn through the true cameras, after the similarity between
 the two that fits all cameras best: overlap of the two masks (intersection over union), distance of their centroids.
 A second cube stands half behind the nearest thing in the picture: part of its pixels that the aligned depth maps hide,
 or leave, as true depth does. Depth maps aligned to the solve are compared with true depth. The sample shot is solved
-here; of SHARED_DATA rendered_dolly, from FOLDER/rendered_dolly where it is solved already. Writes insertion.md and
+here; of SHARED_DATA rendered_dolly, from FOLDER/rendered_dolly where it is solved already. With `--blender`, a Python
+that has bpy, three sets are rendered (`sets.py`; kept in `--sets`) that nothing was chosen on, and cubes put half
+behind whatever there is all over the picture, also with other constants of the alignment. Writes insertion.md and
 insertion.json beside this file. Needs open3d.
 """
 
@@ -14,28 +17,36 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
+from new_sets import new_shots, render
 
 import sfm
 from sfm import insertion
-from sfm.depth import MapFolder
+from sfm.depth import DepthKind, MapFolder, correction
+from sfm.depth import aligned as aligned_depth
 from sfm.depth.aligned import AlignedDepth, align_depth
+from sfm.depth.model import DepthModel
+from sfm.depth.reopening import opened_depth
 from sfm.evaluation import MAX_TRUE_DEPTH, GroundTruth
 from sfm.geometry import Rigid3
 from sfm.geometry.transform import Sim3
 from sfm.insertion.compositing import visible
 from sfm.insertion.rendering import Layer, Renderer
-from sfm.results import load_result
+from sfm.results import load_result, write_result
 from sfm.scene import Reconstruction
-from sfm.video import Video, reopen
+from sfm.video import Video, open_video, reopen
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "data" / "sample_shot"
 SEEN = 0.5  # of a pixel
+HALF = 0.2  # of a cube, that what is hidden may be off a half
+CELLS = np.array([3, 2])  # parts of the picture
 
 
 @dataclass(frozen=True)
@@ -132,14 +143,50 @@ def half_hidden(
 
     Of the points that lie farther back than the nearest tenth of the picture those whose cube it hides by about a half.
     """
+    near = 1.1 * _nearest_tenth(truth, frame)
+    found = [spot for spot in _hidden_spots(scene, truth, frame, size) if spot.nearest < near]
+    return _cube(scene, min(found, key=lambda spot: spot.off), frame, size)
+
+
+def half_hidden_everywhere(
+    scene: Reconstruction, truth: GroundTruth, frame: int, size: float = 0.1
+) -> list[tuple[insertion.Placement, float]]:
+    """Cubes hidden by about a half, whatever is in front of them: up to one in each part of the picture."""
+    best = {}
+    for spot in sorted(_hidden_spots(scene, truth, frame, size), key=lambda spot: spot.off):
+        if spot.off < HALF:
+            best.setdefault(spot.cell, spot)
+    return [_cube(scene, spot, frame, size) for spot in best.values()]
+
+
+@dataclass(frozen=True)
+class HiddenSpot:
+    """A track whose cube would be hidden, by how far from a half; the nearest depth before it, m; the ratio of depths;
+    the part of the picture it is in.
+    """
+
+    track: int
+    off: float
+    nearest: float
+    gap: float
+    cell: tuple[int, int]
+
+
+def _nearest_tenth(truth: GroundTruth, frame: int) -> float:
     assert truth.depth is not None
-    near = np.quantile(truth.depth[frame].astype(float), 0.1)
+    return float(np.quantile(truth.depth[frame].astype(float), 0.1))
+
+
+def _hidden_spots(scene: Reconstruction, truth: GroundTruth, frame: int, size: float) -> list[HiddenSpot]:
+    assert truth.depth is not None
+    near = _nearest_tenth(truth, frame)
     scale = float(solve_from_truth(scene, truth).scale)
     in_cam = scene.cams_from_world[frame].apply(scene.points)
     xy = scene.camera.at(frame).img_from_cam(in_cam)
     small = truth.depth[frame].astype(float)
-    per_px = np.array(small.shape[::-1]) / [scene.camera.width, scene.camera.height]
-    best, best_off, gap = None, np.inf, 0.0
+    plate = np.array([scene.camera.width, scene.camera.height])
+    per_px = np.array(small.shape[::-1]) / plate
+    spots = []
     for track in np.flatnonzero(scene.has_point & (in_cam[:, 2] > 1.3 * near * scale)):
         half = 0.5 * size * scene.camera.focal_length.reshape(-1, 2)[0, 0]  # px: size is relative to the depth
         column, row = np.nan_to_num(xy[track] * per_px, nan=-1e6).astype(int)
@@ -148,14 +195,17 @@ def half_hidden(
         if window.shape != (2 * reach + 1, 2 * reach + 1):
             continue
         before = window * scale < in_cam[track, 2] * (1 - size)
-        nearest = window.min() < 1.1 * near
-        off = abs(before.mean() - 0.5)
-        if nearest and off < best_off:
-            best, best_off = int(track), off
+        if before.any():
             gap = float(in_cam[track, 2] / (scale * window[before].mean()))
-    assert best is not None
-    spot = insertion.Spot(track=best, frame=frame)
-    return insertion.placed(insertion.load_mesh("cube"), scene, spot, relative_size=size, upright="camera"), gap
+            column, row = (CELLS * xy[track] / plate).astype(int)
+            spots.append(HiddenSpot(int(track), abs(before.mean() - 0.5), window.min(), gap, (int(column), int(row))))
+    return spots
+
+
+def _cube(scene: Reconstruction, found: HiddenSpot, frame: int, size: float) -> tuple[insertion.Placement, float]:
+    spot = insertion.Spot(track=found.track, frame=frame)
+    cube = insertion.placed(insertion.load_mesh("cube"), scene, spot, relative_size=size, upright="camera")
+    return cube, found.gap
 
 
 def depth_error(aligned: AlignedDepth, truth: GroundTruth, video: Video, frames: list[int]) -> DepthError:
@@ -203,12 +253,12 @@ def _centroid(mask: np.ndarray) -> np.ndarray:
     return np.array([(mask * column).sum(), (mask * row).sum()]) / mask.sum()
 
 
-def measured(result: Path, depth: Path, truth: GroundTruth) -> dict[str, dict]:
+def measured(result: Path, model: DepthModel, truth: GroundTruth) -> dict[str, dict]:
     """All of it for one solved shot."""
     scene, shot, _ = load_result(result)
     video = reopen(shot)
     frames = np.flatnonzero(scene.registered).tolist()
-    aligned = align_depth(scene, video, MapFolder(depth))
+    aligned = align_depth(scene, video, model)
     middle = frames[len(frames) // 2]
     cube = insertion.placed(insertion.load_mesh("cube"), scene, insertion.Spot(track=known_point(scene, middle)))
     hidden, gap = half_hidden(scene, truth, middle)
@@ -219,37 +269,91 @@ def measured(result: Path, depth: Path, truth: GroundTruth) -> dict[str, dict]:
     }
 
 
+def measured_everywhere(result: Path, model: DepthModel, truth: GroundTruth) -> dict[str, dict[str, float]]:
+    """Occlusion of cubes all over the picture and error of the maps, under each choice of `CHOICES`."""
+    scene, shot, _ = load_result(result)
+    video = reopen(shot)
+    frames = np.flatnonzero(scene.registered).tolist()
+    cubes = half_hidden_everywhere(scene, truth, frames[len(frames) // 2])
+    found = {}
+    for name, choice in CHOICES.items():
+        with ExitStack() as stack:
+            for module, constant, value in choice:
+                stack.enter_context(patch.object(module, constant, value))
+            aligned = align_depth(scene, video, model)
+            each = [occlusion(scene, truth, cube, aligned, video, frames[::4]) for cube, _ in cubes]
+            error = depth_error(aligned, truth, video, frames[::6])
+        found[name] = {
+            "cubes": len(cubes), "worst": min(one.worst for one in each),
+            "right": float(np.mean([one.right for one in each])), "aligned": error.aligned,
+            "aligned_90": error.aligned_90,
+        }  # fmt: skip
+    return found
+
+
+def _light_tail(one: np.ndarray, two: np.ndarray, smoothness: correction.Smoothness) -> np.ndarray:
+    scale = np.array([smoothness.reach, smoothness.reach, smoothness.depth_reach])
+    square = ((one[:, None] / scale - two / scale) ** 2).sum(axis=-1)
+    return smoothness.spread**2 * np.exp(-0.5 * square)
+
+
+def _unsharpened(log_depth: np.ndarray, slope: np.ndarray, reach: int) -> aligned_depth._LogMap:
+    return aligned_depth._LogMap(log_depth.astype(float), np.zeros(log_depth.shape), log_depth.astype(float))
+
+
+CHOICES = {
+    "as it is": [],
+    "300 points": [(aligned_depth, "MAX_POINTS", 300)],
+    "1200 points": [(aligned_depth, "MAX_POINTS", 1200)],
+    "light tail": [(correction, "_covariance", _light_tail)],
+    "edges as blurred": [(aligned_depth, "_sharpened", _unsharpened)],
+}
+
+
 def main() -> None:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", nargs="?", type=Path)
-    parser.add_argument("--solved", type=Path)
+    for option in ("--solved", "--blender", "--sets", "--network"):
+        parser.add_argument(option, type=Path)
     given = parser.parse_args()
-    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        place = solved(SAMPLE / "sample.mp4", SAMPLE / "depth", (622.65, 640, 360), Path(folder) / "sample")
-        truth = GroundTruth.load(SAMPLE / "gt.json", SAMPLE / "true_depth.npz")
-        found["sample shot"] = measured(place, SAMPLE / "depth", truth)
-        if given.shared:
-            dolly = given.shared / "rendered_dolly"
-            place = given.solved / "rendered_dolly" if given.solved else Path(folder) / "dolly"
-            if not given.solved:
-                solved(dolly / "frames", dolly / "prior", (682.6667, 768, 432), place)
-            truth = GroundTruth.load(dolly / "gt.json", dolly / "depth.npz")
-            found["rendered push-in"] = measured(place, dolly / "prior", truth)
-    (HERE / "insertion.json").write_text(json.dumps(found, indent=1) + "\n")
-    (HERE / "insertion.md").write_text(_table(found))
-    print(_table(found))
+        found, choices = old_shots(given.shared, given.solved, Path(folder)), {}
+        sets = given.sets or Path(folder) / "sets"
+        if given.blender:
+            render(given.blender, sets)
+        for name, shot in new_shots(sets, given.network).items():
+            for prior, (place, kind) in shot.priors.items():
+                result = solved(shot.frames, place, shot.lens, Path(folder) / f"{name} {prior}", kind)
+                model = opened_depth(str(place), kind, open_video(shot.frames))
+                found[f"{name}, {prior}"] = measured(result, model, shot.truth)
+                choices[f"{name}, {prior}"] = measured_everywhere(result, model, shot.truth)
+    (HERE / "insertion.json").write_text(json.dumps({"shots": found, "choices": choices}, indent=1) + "\n")
+    (HERE / "insertion.md").write_text(_table(found) + _table_of_choices(choices))
+    print((HERE / "insertion.md").read_text())
 
 
-def solved(clip: Path, depth: Path, lens: tuple[float, int, int], place: Path) -> Path:
+def old_shots(shared: Path | None, solved_before: Path | None, folder: Path) -> dict[str, dict]:
+    """The sample shot, and of the shared data the rendered push-in."""
+    place = solved(SAMPLE / "sample.mp4", SAMPLE / "depth", (622.65, 640, 360), folder / "sample")
+    truth = GroundTruth.load(SAMPLE / "gt.json", SAMPLE / "true_depth.npz")
+    found = {"sample shot": measured(place, MapFolder(SAMPLE / "depth"), truth)}
+    if shared:
+        dolly = shared / "rendered_dolly"
+        place = solved_before / "rendered_dolly" if solved_before else folder / "dolly"
+        if not solved_before:
+            solved(dolly / "frames", dolly / "prior", (682.6667, 768, 432), place)
+        truth = GroundTruth.load(dolly / "gt.json", dolly / "depth.npz")
+        found["rendered push-in"] = measured(place, MapFolder(dolly / "prior"), truth)
+    return found
+
+
+def solved(clip: Path, depth: Path, lens: tuple[float, int, int], place: Path, kind: DepthKind | None = None) -> Path:
     """Solve a clip whose lens (focal length, width and height, px) is known, into a result's folder."""
-    from sfm.results import write_result
-    from sfm.video import open_video
-
     focal, width, height = lens
     video = open_video(clip)
-    scene, report, _ = sfm.reconstruct(video, depth, sfm.Camera.from_focal_px(focal, width=width, height=height))
+    camera = sfm.Camera.from_focal_px(focal, width=width, height=height)
+    scene, report, _ = sfm.reconstruct(video, opened_depth(str(depth), kind, video), camera)
     write_result(place, scene, report, video, {"depth": str(depth)})
     return place
 
@@ -269,6 +373,33 @@ def _table(found: dict[str, dict]) -> str:
             f" {100 * depth['model']:.1f} % |"
         )
     return "# A cube in the shot, beside the truth\n\n" + "\n".join(rows) + "\n"
+
+
+def _table_of_choices(everywhere: dict[str, dict]) -> str:
+    if not everywhere:
+        return ""
+    rows = [
+        "",
+        "## Other constants of the alignment, on sets that nothing was chosen on",
+        "",
+        "Cubes half behind whatever there is, up to one in each sixth of the picture: occlusion right, mean (of the cube"
+        " and frame at worst), and how far the maps are off in the median.",
+        "",
+        f"| shot | cubes | {' | '.join(CHOICES)} |",
+        "|---|---|" + "---|" * len(CHOICES),
+    ]
+    for name, choices in everywhere.items():
+        cells = [
+            f"{100 * one['right']:.1f} ({100 * one['worst']:.0f}) %, {100 * one['aligned']:.1f} %"
+            for one in choices.values()
+        ]
+        rows.append(f"| {name} | {choices['as it is']['cubes']} | {' | '.join(cells)} |")
+    means = {
+        choice: [np.mean([100 * each[choice][key] for each in everywhere.values()]) for key in ("right", "aligned")]
+        for choice in CHOICES
+    }
+    rows.append("| mean | | " + " | ".join(f"{right:.1f} %, {off:.1f} %" for right, off in means.values()) + " |")
+    return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import subprocess
 
 import cv2
 import numpy as np
-import OpenEXR
 from scipy.ndimage import gaussian_filter
 
 UNIT, POWER, FIELD, FLICKER, BLUR = 1 / 3.7, 0.8, 0.20, 0.05, 1.1
@@ -24,6 +23,8 @@ SKY = 100.0
 
 def read_depth(folder):
     """Depth along the camera axis of every frame, (frames, height, width) in metres."""
+    import OpenEXR  # not for those who only want `network_depth`
+
     maps = []
     for path in sorted(pathlib.Path(folder).glob("*.exr")):
         channels = {k: c for part in OpenEXR.File(str(path)).parts for k, c in part.channels.items()}

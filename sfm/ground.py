@@ -19,6 +19,7 @@ HELD_SIGMA_DEG = 15.0  # how far a camera's own up is from the true one: tilt, m
 MAX_LEAN_DEG = 50.0  # from the camera's own up to the true one
 BUILT_SIGMA_DEG = 1.5  # how far from level and plumb what people build is
 MAX_PLANES, MAX_POINTS = 10, 2500
+EDGE_ON_DEG = 2.0  # from its points to the camera, a plane tells nothing of up
 MIN_SHARE = 0.03  # of the best plane's evidence
 RIVAL_DEG = 8.0  # another up is one that leans by more
 LOWEST_CAMERA = 0.02  # of the scene's depth above the ground
@@ -101,9 +102,17 @@ def find_ground(reconstruction: Reconstruction, up: np.ndarray | None = None) ->
         unit = up / np.linalg.norm(up)
         return Ground(unit, 0.0, 0, 1.0, *_lowest_level(cloud, unit, centers))
     planes = find_planes(cloud, MAX_PLANES, np.random.default_rng(SEED))
+    planes = [plane for plane in planes if _from_aside(cloud, plane, centers.mean(axis=0))]
     planes = [plane for plane in planes if plane.evidence >= MIN_SHARE * planes[0].evidence]
     found, sigma_deg, agreeing, lead = _agreed_up(planes, held_up(cams))
     return Ground(found, sigma_deg, agreeing, lead, *_lowest_level(cloud, found, centers))
+
+
+def _from_aside(cloud: Cloud, plane: Plane, eye: np.ndarray) -> bool:
+    """Whether a plane is not seen edge-on: what lies along a line of the picture is on such a one, however deep."""
+    rays = cloud.points[plane.on] - eye
+    slope = np.abs(rays @ plane.normal) / np.linalg.norm(rays, axis=1)
+    return bool(np.median(slope) > np.sin(np.radians(EDGE_ON_DEG)))
 
 
 def _agreed_up(planes: list[Plane], held: np.ndarray) -> tuple[np.ndarray, float, int, float]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from solved import solve
 
-from sfm.depth.aligned import _prepared, align_depth
+from sfm.depth.aligned import _exponent, _prepared, align_depth
 from sfm.depth.correction import MapErrors, Smoothness, corrected
 from sfm.depth.reopening import reopened_depth
 from sfm.errors import InputError
@@ -84,6 +84,17 @@ def test_what_points_know_is_taken_out(scene, clip, kind, spoil):
         error = np.log(found.depth / true)[middle]
         assert np.median(np.abs(error)) < 0.015 and np.abs(error).max() < 0.08
         assert (found.edge[middle] == 0).mean() > 0.99
+
+
+@pytest.mark.parametrize(("power", "error"), [(1.0, 0.6), (1.0, 0.2), (0.5, 0.1)])
+def test_a_weak_map_is_not_taken_for_a_squeezed_one(rng, power, error):
+    """Errors of the map as large as what it shows tilt either regression, never both past 1."""
+    depth = rng.normal(0, 0.4, 3000)
+    found = _exponent(power * depth + rng.normal(0, error, 3000), depth)
+    if power == 1:
+        assert found == pytest.approx(1, abs=0.05)
+    else:
+        assert 1.6 < found <= 1 / power  # the map explains depth a little less than the law says
 
 
 def test_a_frame_without_camera_or_map_has_none(scene, clip):

@@ -108,3 +108,24 @@ def test_planes_are_found_with_their_points(rng):
     assert [plane.evidence for plane in planes] == sorted((plane.evidence for plane in planes), reverse=True)
     assert planes[0].on[:400].mean() > 0.95 and planes[1].on[400:700].mean() > 0.95
     assert not (planes[0].on & planes[1].on).any()
+
+
+def test_what_lies_along_a_line_of_the_picture_is_no_ground_however_deep(rng):
+    """Points of a shelf seen edge-on with wrong depths: a plane through the camera, with more on it than the floor."""
+    scene, _, up = room(rng, floor=120, walls=0)
+    first, count = scene.cams_from_world[0], 500
+    beside = np.column_stack([rng.uniform(-0.4, 0.4, count), np.full(count, 0.3), np.ones(count)])
+    strewn = first.inverse().apply(beside * rng.uniform(4, 20, (count, 1)))
+    points = np.concatenate([scene.points, strewn])
+    alone = Cloud.seen_from(np.zeros(3), points, np.full(len(points), 1e-3), np.full(len(points), 1e-4))
+    plane = find_planes(alone, 1, rng)[0]
+    assert plane.on[-count:].mean() > 0.9  # the one with the most evidence
+    xy = np.stack([scene.camera.img_from_cam(pose.apply(points)) for pose in scene.cams_from_world])
+    tracks = Tracks.from_dense(xy)
+    more = replace(
+        scene, points=points, tracks=tracks, inliers=np.ones(len(tracks), bool),
+        support=np.ones(len(points), int), point_sigma=np.full(len(points), 1e-3),
+        point_sigma_across=np.full(len(points), 1e-4),
+    )  # fmt: skip
+    ground = find_ground(more)
+    assert degrees_between(ground.up, up) < 1 and ground.height == pytest.approx(-HEIGHT, abs=0.05)

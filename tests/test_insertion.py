@@ -8,6 +8,7 @@ import pytest
 from solved import shot_of
 
 from sfm import insertion
+from sfm.depth import MapFolder
 from sfm.depth.aligned import AlignedMap
 from sfm.errors import InputError, UsageError
 from sfm.evaluation import GroundTruth
@@ -212,6 +213,62 @@ def test_points_of_no_plane_leave_the_object_as_the_camera_is_held(rng, caplog):
     assert "as the cameras are held" in caplog.text
 
 
+def test_points_known_badly_tell_no_plane(rng):
+    scene, _ = solved(rng)
+    # as many again whose depth the tracks hardly know, on another wall
+    worse = scene.points * rng.uniform(0.85, 1.15, (60, 1))
+    both = np.concatenate([scene.points, worse])
+    xy = np.stack([CENTRE.img_from_cam(pose.apply(both)) for pose in scene.cams_from_world])
+    tracks = Tracks.from_dense(xy)
+    scene = replace(
+        scene, points=both, tracks=tracks, inliers=np.ones(len(tracks), bool),
+        support=np.full(120, Support.TRIANGULATED), point_sigma=np.repeat([0.01, 0.3], 60),
+        point_sigma_across=np.full(120, 1e-3),
+    )  # fmt: skip
+    here = placed(load_mesh("cube"), scene, Spot(track=0))
+    assert here.on_plane and here.normal == pytest.approx([0, 0, -1], abs=1e-6)
+
+
+def test_a_plane_seen_edge_on_is_none(rng, caplog):
+    """Points along a line of the picture lie on a plane through the camera, whatever their depths."""
+    scene, _ = solved(rng)
+    depth = rng.uniform(4, 6, 60)
+    points = np.column_stack([rng.uniform(-0.2, 0.2, 60), np.full(60, 0.1), np.ones(60)]) * depth[:, None]
+    here = placed(load_mesh("cube"), replace(scene, points=points), Spot(track=0, frame=2))
+    assert not here.on_plane and here.normal == pytest.approx([0, -1, 0], abs=0.02)
+    assert "as the cameras are held" in caplog.text
+
+
+def floor_and_shelf(rng, floor: int) -> Reconstruction:
+    """`solved`, with a floor 1 m below the camera, and points in a line of the picture that are strewn in depth."""
+    scene, _ = solved(rng)
+    on_floor = np.column_stack([rng.uniform(-1, 1, floor), np.full(floor, 1.0), rng.uniform(4.2, 8, floor)])
+    shelf = np.column_stack([rng.uniform(-0.2, 0.2, 200), np.full(200, 0.05), np.ones(200)])
+    points = np.concatenate([on_floor, shelf * rng.uniform(4, 12, (200, 1))])
+    xy = np.stack([CENTRE.img_from_cam(pose.apply(points)) for pose in scene.cams_from_world])
+    tracks, count = Tracks.from_dense(xy), len(points)
+    return replace(
+        scene, points=points, tracks=tracks, inliers=np.ones(len(tracks), bool),
+        support=np.full(count, Support.TRIANGULATED), point_sigma=np.full(count, 1e-3),
+        point_sigma_across=np.full(count, 1e-4),
+    )  # fmt: skip
+
+
+def test_on_the_ground_an_object_lies_flat_where_it_is_seen_from_above(rng):
+    scene = floor_and_shelf(rng, 150)
+    here = placed(load_mesh("checker"), scene, Spot())
+    assert here.normal == pytest.approx([0, -1, 0], abs=0.03) and here.point[1] == pytest.approx(1.0, abs=0.05)
+
+
+def test_where_the_tracks_show_no_ground_the_map_tells_its_height(rng, caplog):
+    scene = floor_and_shelf(rng, 0)
+    row = (np.arange(60) + 0.5)[:, None] * 4 * np.ones(80)
+    seen = flat_map(np.where(row > 130, 1.0 * 500 / np.maximum(row - 120, 1), 50.0))
+    here = placed(load_mesh("checker"), scene, Spot(frame=2), seen)
+    assert here.normal @ [0, -1, 0] > np.cos(np.radians(3)) and here.point[1] == pytest.approx(1.0, abs=0.1)
+    assert "at the height that the depth maps see most of" in caplog.text
+
+
 def test_cones_stand_on_points_spread_over_the_picture(rng):
     scene, _ = solved(rng)
     cones = insertion.cones_at_points(scene, 2)
@@ -317,7 +374,7 @@ def test_pictures_carry_the_numbers_of_the_plates(solved_sample, cube, tmp_path)
 def test_on_the_rendered_push_in_all_frames_meet_the_bars(shared, tmp_path):
     data = shared / "data" / "rendered_dolly"
     place = measures.solved(data / "frames", data / "prior", (682.6667, 768, 432), tmp_path / "out")
-    found = measures.measured(place, data / "prior", GroundTruth.load(data / "gt.json", data / "depth.npz"))
+    found = measures.measured(place, MapFolder(data / "prior"), GroundTruth.load(data / "gt.json", data / "depth.npz"))
     assert found["agreement"]["frames"] == 72
     assert found["agreement"]["iou"] >= 0.97 and found["agreement"]["centroid_px"] <= 0.3
     assert 0.3 < found["occlusion"]["hidden"] < 0.8 and found["occlusion"]["worst"] >= 0.95

@@ -254,13 +254,17 @@ def _beside_medians(sampled: list[MapErrors]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exponent(prior: np.ndarray, depth: np.ndarray) -> float:
-    """The power of the map's depth that follows the points', 1 where it gains less than a twentieth."""
+    """The power of the map's depth that follows the points', 1 where that may be.
+
+    Errors of the map make it look squeezed where depth is taken to explain the map, and stretched the other way round:
+    the truth lies between the two lines (Frisch 1934).
+    """
     if 1.4826 * np.median(np.abs(depth)) < MIN_SPREAD:
         return 1.0
     low, high = EXPONENTS
-    # the error is the map's, so the map is explained by depth
-    best = minimize_scalar(lambda power: _spread(prior - power * depth), bounds=(1 / high, 1 / low), method="bounded")
-    return 1 / float(best.x) if best.fun < 0.95 * _spread(prior - depth) else 1.0
+    stretched = minimize_scalar(lambda power: _spread(depth - power * prior), bounds=(low, high), method="bounded")
+    squeezed = minimize_scalar(lambda part: _spread(prior - part * depth), bounds=(1 / high, 1 / low), method="bounded")
+    return float(np.clip(1.0, *sorted([float(stretched.x), 1 / float(squeezed.x)])))
 
 
 def _raised(errors: MapErrors, exponent: float) -> MapErrors:

@@ -11,7 +11,9 @@ from scipy.spatial import cKDTree
 from sfm.depth.aligned import AlignedDepth, AlignedMap, seen_points
 from sfm.errors import InputError, UsageError, require
 from sfm.geometry.transform import Sim3
+from sfm.ground import Ground, find_ground
 from sfm.insertion.objects import Mesh, load_mesh
+from sfm.planes import KNOWN
 from sfm.scene import Reconstruction, Support
 from sfm.video import Video
 from sfm.view.layout import lay_out
@@ -26,8 +28,8 @@ NEIGHBOURS = 24  # points around a place that its plane is fitted to
 ON_PLANE = 0.01  # of the depth: off the plane by less
 MIN_ON_PLANE = 6  # points
 AROUND = 0.3  # of the depth: farther points say nothing of the plane here
-LEVEL_DEG = 25.0  # off level, that a ground may be
-PLANES = 6  # the largest of a set that are looked through for the ground
+MIN_SLOPE = 0.05  # height over distance from where a plane is seen: points off along their rays lie on one seen edge-on
+LEVEL_DEG = 25.0  # off level, that a surface of a map may be
 MAP_POINTS = 4000  # of a depth map that planes are looked for in
 SAME_SURFACE = 0.25  # of log depth between points beside each other in the picture
 TURN_DEG = 30.0  # about up, so that a cube shows two of its sides
@@ -87,7 +89,7 @@ def placed(
     frame = first_frame(reconstruction, spot)
     up = -lay_out(reconstruction).level.rotation[1]
     if spot.track is None and spot.pixel is None:
-        point, normal = _ground(reconstruction, frame, up, aligned)
+        point, normal = _ground(reconstruction, frame, aligned)
         normal = normal if upright == "plane" else None
     else:
         point = _point(reconstruction, spot, frame, aligned)
@@ -209,32 +211,44 @@ def _normal(reconstruction: Reconstruction, frame: int, point: np.ndarray) -> np
     # points along a line lie on any plane through it
     if spread[1] < 3 * spread[2] or abs(normal @ (point - middle)) > 3 * ON_PLANE * depth:
         return None
-    return _towards(normal, reconstruction.centers_in_world[frame] - point)
+    to_camera = reconstruction.centers_in_world[frame] - point
+    if abs(normal @ to_camera) < MIN_SLOPE * np.linalg.norm(to_camera):
+        return None
+    return _towards(normal, to_camera)
 
 
-def _ground(
-    reconstruction: Reconstruction, frame: int, up: np.ndarray, aligned: AlignedMap | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _ground(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | None) -> tuple[np.ndarray, np.ndarray]:
     """A point of the ground in view, and its normal.
 
-    The plane below the camera, level within `LEVEL_DEG`, with most of the tracks' points; where these show none, the
-    height at which most of the map lies, taken for level.
+    The level plane that the tracks' points tell (`find_ground`); where none stands out the height at which most of the
+    map lies, or without a map the lowest that was seen.
     """
-    center = reconstruction.centers_in_world[frame]
-    found = _level_plane(_good_points(reconstruction), up, center)
-    if found is None:
-        on_ground = _commonest_height(_map_points(reconstruction, frame, aligned, up), up, center)
-        if not len(on_ground):
-            raise InputError("no ground is to be found under the camera: say where with --at")
-        logger.warning("the tracks show no ground: taken for level, at the height that the depth maps see most of")
-        found = on_ground, up
-    on_ground, normal = found
+    found, center = find_ground(reconstruction), reconstruction.centers_in_world[frame]
+    points = _good_points(reconstruction)
+    on_ground = points[_on_level(points, found, center)]
+    if not found.stands_out or not len(on_ground):
+        highest = _commonest_height(_map_points(reconstruction, frame, aligned, found.up), found.up, center)
+        if len(highest):
+            logger.warning("the tracks show no ground: taken for level, at the height that the depth maps see most of")
+            on_ground = highest
+        elif len(on_ground):
+            logger.warning("the ground is a guess: the lowest that was seen")
+    if not len(on_ground):
+        raise InputError("no ground is to be found under the camera: say where with --at")
     xy = reconstruction.camera.at(frame).img_from_cam(reconstruction.cams_from_world[frame].apply(on_ground))
     size = np.array([reconstruction.camera.width, reconstruction.camera.height])
     seen = (xy > 0.1 * size).all(axis=1) & (xy < 0.9 * size).all(axis=1)
     on_ground = on_ground[seen] if seen.any() else on_ground
     middle = np.median(on_ground, axis=0)
-    return on_ground[np.argmin(np.linalg.norm(on_ground - middle, axis=1))], normal
+    return on_ground[np.argmin(np.linalg.norm(on_ground - middle, axis=1))], found.up
+
+
+def _on_level(points: np.ndarray, ground: Ground, center: np.ndarray) -> np.ndarray:
+    """Which points (n, 3) lie on the ground, (n,) bool: none where it is not seen from above."""
+    below = float(center @ ground.up) - ground.height
+    distance = np.linalg.norm(points - center, axis=1)
+    flat = np.abs(points @ ground.up - ground.height) < ON_PLANE * np.median(distance)
+    return flat & (below > MIN_SLOPE * distance)
 
 
 def _commonest_height(points: np.ndarray, up: np.ndarray, center: np.ndarray) -> np.ndarray:
@@ -248,22 +262,6 @@ def _commonest_height(points: np.ndarray, up: np.ndarray, center: np.ndarray) ->
     count = np.searchsorted(ordered, ordered + width) - np.arange(len(ordered))
     low = ordered[np.argmax(count)]
     return points[(below >= low) & (below <= low + width)]
-
-
-def _level_plane(points: np.ndarray, up: np.ndarray, center: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The points (n, 3) on the level plane below a camera that most lie on, and its normal; None without."""
-    best, most = None, MIN_ON_PLANE
-    depth = float(np.median(np.linalg.norm(points - center, axis=1))) if len(points) else 1.0
-    for _ in range(PLANES):
-        on = _on_plane(points, ON_PLANE * depth)
-        if on.sum() < most:
-            break
-        normal, middle = _fitted(points[on])
-        normal = _towards(normal, up)
-        if normal @ up > np.cos(np.radians(LEVEL_DEG)) and normal @ (center - middle) > 0:
-            best, most = (points[on], normal), on.sum()
-        points = points[~on]
-    return best
 
 
 def _map_points(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | None, up: np.ndarray) -> np.ndarray:
@@ -283,9 +281,12 @@ def _map_points(reconstruction: Reconstruction, frame: int, aligned: AlignedMap 
 
 
 def _good_points(reconstruction: Reconstruction) -> np.ndarray:
-    """Points the tracks know; all where these are few."""
+    """Points the tracks know well enough to tell a plane by; all they know, then all, where these are few."""
     known = reconstruction.has_point & (reconstruction.support == Support.TRIANGULATED)
-    return reconstruction.points[known if known.sum() >= 2 * NEIGHBOURS else reconstruction.has_point]
+    for some in (known & (reconstruction.point_sigma < KNOWN), known):
+        if some.sum() >= 2 * NEIGHBOURS:
+            return reconstruction.points[some]
+    return reconstruction.points[reconstruction.has_point]
 
 
 def _on_plane(points: np.ndarray, distance: float) -> np.ndarray:

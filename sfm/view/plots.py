@@ -12,6 +12,7 @@ import numpy as np
 
 INK, GRID, FIRST, SECOND, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"  # no colour a plot would have
 CSS = {INK: "currentColor", GRID: "var(--grid)", FIRST: "var(--blue)", SECOND: "var(--orange)", THIRD: "var(--green)"}
+DECADES = 30.0  # times as much from one end of a histogram to the other: fewer get more numbers
 SIZE, HALF = (9.4, 1.9), (4.6, 2.3)  # inches; the page scales them to its width
 MARGINS = {"left": 0.09, "right": 0.92, "bottom": 0.25, "top": 0.87}  # the same of all: their plate numbers line up
 STYLE: dict[Any, Any] = {
@@ -35,7 +36,7 @@ STYLE: dict[Any, Any] = {
 
 def frame_plots(numbers: dict[str, Any], limits: tuple[float, float]) -> dict[str, str]:
     """A plot over the plate numbers by what it shows; of those numbers only that `report_numbers` could tell.
-    A coverage or a focal length that is the same in every frame has none.
+    A coverage or a focal length that is the same in every frame has none, nor has the speed of a camera that stands.
 
     limits: HD px of a frame's error where the verdict stops saying PASS for the shot, and for the frame.
     """
@@ -54,9 +55,11 @@ def _frame_plots(numbers: dict[str, Any], limits: tuple[float, float]) -> dict[s
     if _varies(frames["focal_px"]):
         plots["focal"] = _line(frames, "focal_px", "focal length, px", zero=False)
     if "speed" in frames:
-        plots["speed"] = _line(frames, "speed", f"camera speed,\n{numbers['unit']} a frame")
+        if moves := bool((np.nan_to_num(frames["speed"]) > 0).any()):
+            plots["speed"] = _line(frames, "speed", f"camera speed,\n{numbers['unit']} a frame")
         plots["turn"] = _line(frames, "turn_deg", "camera turn,\ndegrees a frame")
-        plots["acceleration"] = _acceleration(frames, numbers["unit"])
+        if moves:
+            plots["acceleration"] = _acceleration(frames, numbers["unit"])
     return plots
 
 
@@ -69,7 +72,9 @@ def histogram_plot(histogram: dict[str, Any], label: str, factor: float = 1.0) -
 
 
 def _histogram(histogram: dict[str, Any], label: str, factor: float) -> str:
-    figure, axes = _axes("points", HALF, left=0.13, right=0.98, bottom=0.21, top=0.96)
+    from matplotlib.ticker import LogLocator
+
+    figure, axes = _axes("points", HALF, left=0.13, right=0.95, bottom=0.21, top=0.96)
     edges = factor * np.array(histogram["edges"])
     known, held = (np.array(histogram[name]) for name in ("triangulated", "held_by_prior"))
     axes.bar(edges[:-1], known, np.diff(edges), align="edge", color=FIRST, label="triangulated")
@@ -78,6 +83,9 @@ def _histogram(histogram: dict[str, Any], label: str, factor: float) -> str:
     axes.set_xscale("log")
     axes.set_xlim(float(edges[max(filled[0] - 2, 0)]), float(edges[min(filled[-1] + 3, len(edges) - 1)]))
     axes.set_xlabel(label)
+    low, high = axes.get_xlim()
+    # within a decade its powers alone would hardly say where a bar is
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < DECADES * low else (1,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     axes.legend(fontsize=8)

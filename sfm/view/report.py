@@ -218,7 +218,8 @@ def _histograms(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         if histogram.get("median") is not None:
             unit = "degrees" if factor == 1 else "%"
             median = f"median {_short(factor * histogram['median'])} {unit}"
-            caption = f"{what}; {median}; {histogram['none']} points {none}. The end bars hold what lies beyond."
+            points = "1 point" if histogram["none"] == 1 else f"{histogram['none']:,} points"
+            caption = f"{what}; {median}; {points} {none}. The end bars hold what lies beyond."
             shown.append((histogram_plot(histogram, label, factor), caption))
     return shown
 
