@@ -28,6 +28,7 @@ from sfm.scene_frame import World, orient
 from sfm.synthetic import make_shot
 from sfm.video import Video, open_video
 from sfm.view.palette import residual_colors
+from sfm.view.plots import histogram_plot
 from sfm.view.report import DEFAULTS
 from sfm.view.report_numbers import telling_frames
 
@@ -236,6 +237,52 @@ def test_what_is_the_same_in_every_frame_is_said_and_has_no_plot(copied, page):
     renew_report(copied)
     again = Page(copied / "report.html")
     assert set(again.plots) - set(page.plots) == {"focal length, px"} and "focal length is" not in again.text
+
+
+def test_a_camera_that_only_turns_has_no_speed(copied, page):
+    path = copied / "reconstruction.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["cams_from_world"][..., 3] = 0
+    np.savez(path, **arrays)
+    renew_report(copied)
+    gone = set(page.plots) - set(Page(copied / "report.html").plots)
+    assert {name for name in gone if "camera" in name} == {"camera speed, units a frame", "acceleration of the camera"}
+
+
+@pytest.mark.parametrize(("bins", "labels"), [((30, 32), 2), ((20, 60), 3)])
+def test_a_histogram_says_where_its_bars_are(bins, labels):
+    """Two numbers at least along its axis, all within the drawing, however few its bars."""
+    edges, held = np.geomspace(1e-3, 10, 81), np.zeros(80, int)
+    held[slice(*bins)] = 7
+    told = {"edges": edges.tolist(), "triangulated": [0] * 80, "held_by_prior": held.tolist()}
+    svg = ElementTree.fromstring(histogram_plot(told, "standard deviation of depth, %", 100.0))
+    axis = next(g for g in svg.iter(f"{SVG}g") if g.attrib.get("id", "").endswith("matplotlib.axis_1"))
+    found = [text for text in axis.iter(f"{SVG}text") if re.fullmatch(r"[\d.]+", text.text or "")]
+    assert len(found) >= labels
+    width = float(svg.attrib["viewBox"].split()[2])
+    for text in found:
+        middle = float(re.search(r"([\d.]+)", text.attrib.get("transform", "") or text.attrib["x"])[1])
+        assert middle + 3 * len(text.text) < width
+
+
+def test_it_fits_a_narrow_screen_and_one_plot_is_not_blown_up(copied, browser):
+    told = json.loads((copied / "report.json").read_text())
+    assert told["parallax_deg"]["median"] is not None
+    driver = browser.driver
+    driver.get((copied / "report.html").as_uri())
+    wide = "return [...document.querySelectorAll('.grid figure')].map(f => f.getBoundingClientRect().width)"
+    assert max(driver.execute_script(wide)) < 640
+    only = "const all = [...document.querySelectorAll('.grid')].pop(); all.lastElementChild.remove();"
+    driver.execute_script(only)
+    assert max(driver.execute_script(wide)) < 640
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+    finally:
+        size = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def test_only_what_was_asked_for_is_listed(page):
