@@ -7,7 +7,7 @@ The cube stands on a point of the solve. The same cube is drawn through the true
 the two that fits all cameras best: overlap of the two masks (intersection over union), distance of their centroids.
 A second cube stands half behind the nearest thing in the picture: part of its pixels that the aligned depth maps hide,
 or leave, as true depth does. Depth maps aligned to the solve are compared with true depth. The sample shot is solved
-here; of SHARED_DATA rendered_dolly, from FOLDER/rendered_dolly where it is solved already. With `--blender`, a Python
+here, of SHARED_DATA rendered_dolly; results are kept in `--solved` and found there again. With `--blender`, a Python
 that has bpy, three sets are rendered (`sets.py`; kept in `--sets`) that nothing was chosen on, and cubes put half
 behind whatever there is all over the picture, also with other constants of the alignment. Writes insertion.md and
 insertion.json beside this file. Needs open3d.
@@ -30,7 +30,7 @@ import sfm
 from sfm import insertion
 from sfm.depth import DepthKind, MapFolder, correction
 from sfm.depth import aligned as aligned_depth
-from sfm.depth.aligned import AlignedDepth, align_depth
+from sfm.depth.aligned import AlignedDepth, AlignedMap, align_depth
 from sfm.depth.model import DepthModel
 from sfm.depth.reopening import opened_depth
 from sfm.evaluation import MAX_TRUE_DEPTH, GroundTruth
@@ -45,6 +45,7 @@ from sfm.video import Video, open_video, reopen
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "data" / "sample_shot"
 SEEN = 0.5  # of a pixel
+CLEAR = 0.1  # of log depth: a cube that stands against a wall is partly in it, and no map would know
 HALF = 0.2  # of a cube, that what is hidden may be off a half
 CELLS = np.array([3, 2])  # parts of the picture
 
@@ -60,12 +61,15 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Occlusion:
-    """Of a cube half behind something: part of its pixels right, on the worst frame and over all; part hidden."""
+    """Of a cube half behind something: part of its pixels right, on the worst frame and over all; part hidden; right of
+    those where the set is nearer or farther than the cube by more than `CLEAR`.
+    """
 
     frames: int
     worst: float
     right: float
     hidden: float
+    clear: float
 
 
 @dataclass(frozen=True)
@@ -112,15 +116,15 @@ def agreement(
 
 
 def occlusion(
-    scene: Reconstruction, truth: GroundTruth, placement: insertion.Placement, aligned: AlignedDepth,
-    video: Video, frames: list[int],
+    scene: Reconstruction, truth: GroundTruth, placement: insertion.Placement, maps: Iterable[AlignedMap | None],
+    frames: list[int],
 ) -> Occlusion:  # fmt: skip
-    """What aligned maps hide of a placement beside what true depth does, seen through the true cameras."""
+    """What aligned maps of frames hide of a placement beside what true depth does, seen through the true cameras."""
     assert truth.depth is not None
     scale = float(solve_from_truth(scene, truth).scale)
     ours, theirs = Renderer(placement, scene), Renderer(placement, through_true_cameras(scene, truth))
-    size, right, hidden = (truth.camera.height, truth.camera.width), [], []
-    for frame, aligned_map in zip(frames, aligned.maps(video, frames), strict=True):
+    size, right, hidden, clear = (truth.camera.height, truth.camera.width), [], [], []
+    for frame, aligned_map in zip(frames, maps, strict=True):
         layer, true_layer = ours.layer(frame), theirs.layer(frame)
         if layer is None or true_layer is None or aligned_map is None:
             continue
@@ -133,7 +137,9 @@ def occlusion(
         behind = true_depth < depth
         right.append(((seen >= SEEN) == ~behind)[on].mean())
         hidden.append(behind[on].mean())
-    return Occlusion(len(right), float(np.min(right)), float(np.mean(right)), float(np.mean(hidden)))
+        apart = np.abs(np.log(true_depth[on]) - np.log(depth[on])) > CLEAR
+        clear.append(((seen >= SEEN) == ~behind)[on][apart].mean())
+    return Occlusion(len(right), float(np.min(right)), *(float(np.mean(one)) for one in (right, hidden, clear)))
 
 
 def half_hidden(
@@ -264,7 +270,8 @@ def measured(result: Path, model: DepthModel, truth: GroundTruth) -> dict[str, d
     hidden, gap = half_hidden(scene, truth, middle)
     return {
         "agreement": asdict(agreement(scene, truth, cube, frames)),
-        "occlusion": asdict(occlusion(scene, truth, hidden, aligned, video, frames)) | {"depth_ratio": gap},
+        "occlusion": asdict(occlusion(scene, truth, hidden, aligned.maps(video, frames), frames))
+        | {"depth_ratio": gap},
         "depth": asdict(depth_error(aligned, truth, video, frames[::6])),
     }
 
@@ -281,11 +288,12 @@ def measured_everywhere(result: Path, model: DepthModel, truth: GroundTruth) -> 
             for module, constant, value in choice:
                 stack.enter_context(patch.object(module, constant, value))
             aligned = align_depth(scene, video, model)
-            each = [occlusion(scene, truth, cube, aligned, video, frames[::4]) for cube, _ in cubes]
+            maps = list(aligned.maps(video, frames[::4]))
             error = depth_error(aligned, truth, video, frames[::6])
+        each = [occlusion(scene, truth, cube, maps, frames[::4]) for cube, _ in cubes]
         found[name] = {
-            "cubes": len(cubes), "worst": min(one.worst for one in each),
-            "right": float(np.mean([one.right for one in each])), "aligned": error.aligned,
+            "cubes": len(cubes), "right": float(np.mean([one.right for one in each])),
+            "clear": float(np.mean([one.clear for one in each])), "aligned": error.aligned,
             "aligned_90": error.aligned_90,
         }  # fmt: skip
     return found
@@ -318,13 +326,15 @@ def main() -> None:
         parser.add_argument(option, type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found, choices = old_shots(given.shared, given.solved, Path(folder)), {}
+        found, choices = old_shots(given.shared, given.solved or Path(folder)), {}
         sets = given.sets or Path(folder) / "sets"
         if given.blender:
             render(given.blender, sets)
         for name, shot in new_shots(sets, given.network).items():
             for prior, (place, kind) in shot.priors.items():
-                result = solved(shot.frames, place, shot.lens, Path(folder) / f"{name} {prior}", kind)
+                result = (given.solved or Path(folder)) / f"{name}, {prior}"
+                if not result.is_dir():
+                    solved(shot.frames, place, shot.lens, result, kind)
                 model = opened_depth(str(place), kind, open_video(shot.frames))
                 found[f"{name}, {prior}"] = measured(result, model, shot.truth)
                 choices[f"{name}, {prior}"] = measured_everywhere(result, model, shot.truth)
@@ -333,18 +343,18 @@ def main() -> None:
     print((HERE / "insertion.md").read_text())
 
 
-def old_shots(shared: Path | None, solved_before: Path | None, folder: Path) -> dict[str, dict]:
+def old_shots(shared: Path | None, folder: Path) -> dict[str, dict]:
     """The sample shot, and of the shared data the rendered push-in."""
-    place = solved(SAMPLE / "sample.mp4", SAMPLE / "depth", (622.65, 640, 360), folder / "sample")
-    truth = GroundTruth.load(SAMPLE / "gt.json", SAMPLE / "true_depth.npz")
-    found = {"sample shot": measured(place, MapFolder(SAMPLE / "depth"), truth)}
+    shots = {"sample shot": (SAMPLE / "sample.mp4", SAMPLE / "depth", (622.65, 640, 360), SAMPLE / "true_depth.npz")}
     if shared:
         dolly = shared / "rendered_dolly"
-        place = solved_before / "rendered_dolly" if solved_before else folder / "dolly"
-        if not solved_before:
-            solved(dolly / "frames", dolly / "prior", (682.6667, 768, 432), place)
-        truth = GroundTruth.load(dolly / "gt.json", dolly / "depth.npz")
-        found["rendered push-in"] = measured(place, MapFolder(dolly / "prior"), truth)
+        shots["rendered push-in"] = dolly / "frames", dolly / "prior", (682.6667, 768, 432), dolly / "depth.npz"
+    found = {}
+    for name, (clip, depth, lens, true_depth) in shots.items():
+        if not (folder / name).is_dir():
+            solved(clip, depth, lens, folder / name)
+        truth = GroundTruth.load(true_depth.with_name("gt.json"), true_depth)
+        found[name] = measured(folder / name, MapFolder(depth), truth)
     return found
 
 
@@ -382,23 +392,26 @@ def _table_of_choices(everywhere: dict[str, dict]) -> str:
         "",
         "## Other constants of the alignment, on sets that nothing was chosen on",
         "",
-        "Cubes half behind whatever there is, up to one in each sixth of the picture: occlusion right, mean (of the cube"
-        " and frame at worst), and how far the maps are off in the median.",
+        "Cubes half behind whatever there is, up to one in each sixth of the picture. Occlusion right, of the pixels"
+        f" where the set is nearer or farther than the cube by more than {100 * CLEAR:.0f} % (of all), mean over cubes"
+        " and frames; and how far the maps are off in the median.",
         "",
         f"| shot | cubes | {' | '.join(CHOICES)} |",
         "|---|---|" + "---|" * len(CHOICES),
     ]
+
+    def cell(one: dict[str, float]) -> str:
+        return f"{100 * one['clear']:.1f} ({100 * one['right']:.1f}) %, {100 * one['aligned']:.1f} %"
+
     for name, choices in everywhere.items():
-        cells = [
-            f"{100 * one['right']:.1f} ({100 * one['worst']:.0f}) %, {100 * one['aligned']:.1f} %"
-            for one in choices.values()
-        ]
-        rows.append(f"| {name} | {choices['as it is']['cubes']} | {' | '.join(cells)} |")
-    means = {
-        choice: [np.mean([100 * each[choice][key] for each in everywhere.values()]) for key in ("right", "aligned")]
+        cells = [cell(one) for one in choices.values()]
+        rows.append(f"| {name} | {choices['as it is']['cubes']:.0f} | {' | '.join(cells)} |")
+    keys = "clear", "right", "aligned"
+    means = [
+        cell({key: float(np.mean([each[choice][key] for each in everywhere.values()])) for key in keys})
         for choice in CHOICES
-    }
-    rows.append("| mean | | " + " | ".join(f"{right:.1f} %, {off:.1f} %" for right, off in means.values()) + " |")
+    ]
+    rows.append(f"| mean | | {' | '.join(means)} |")
     return "\n".join(rows) + "\n"
 
 

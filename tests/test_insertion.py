@@ -334,7 +334,7 @@ def test_on_the_sample_shot_a_cube_is_seen_as_the_true_cameras_see_it(solved_sam
 def test_on_the_sample_shot_what_is_in_front_hides(solved_sample):
     scene, video, truth, aligned = solved_sample
     hidden, ratio = measures.half_hidden(scene, truth, 24)
-    found = measures.occlusion(scene, truth, hidden, aligned, video, [12, 24, 36])
+    found = measures.occlusion(scene, truth, hidden, aligned.maps(video, [12, 24, 36]), [12, 24, 36])
     assert ratio > 1.2 and 0.3 < found.hidden < 0.7 and found.worst > 0.9
 
 
