@@ -2,7 +2,7 @@
 
 Nothing in `sfm` was chosen on these sets. Each comes with maps whose depth is squeezed, wrong by a smooth field of 20 %
 and blurred at a quarter of the size (`data/make_priors.py`), the same as affine disparity of unknown scale and offset,
-and, where a `.tflite` network is given, with that.
+true depth of that size, which shows what is lost by size alone, and, where a `.tflite` network is given, that.
 """
 
 import json
@@ -47,10 +47,11 @@ def new_shots(folder: Path, network: Path | None = None) -> dict[str, NewShot]:
     shots = {}
     for gt in sorted(folder.glob("*/gt.json")):
         place = gt.parent
-        if not (place / "true_depth.npz").is_file():
+        if not (place / "small").is_dir():
             _add_maps(place, json.loads(gt.read_text()))
         priors: dict[str, tuple[Path, DepthKind]] = {
-            "squeezed": (place / "squeezed", "depth"), "affine disparity": (place / "disparity", "affine_disparity"),
+            "true, as small": (place / "small", "metric"), "squeezed": (place / "squeezed", "depth"),
+            "affine disparity": (place / "disparity", "affine_disparity"),
         }  # fmt: skip
         if network is not None:
             priors["network"] = (network, "depth")
@@ -70,7 +71,7 @@ def _add_maps(place: Path, gt: dict) -> None:
     small = np.stack([np.exp(cv2.resize(np.log(d), size, interpolation=cv2.INTER_AREA)) for d in depth])
     squeezed = network_depth(small.astype(float), gt, seed=sum(map(ord, place.name)))
     disparity = np.median(squeezed) / squeezed**1.25 * np.median(squeezed) ** 0.25
-    for name, maps in (("squeezed", squeezed), ("disparity", 40 * (disparity - SHIFT))):
+    for name, maps in (("squeezed", squeezed), ("disparity", 40 * (disparity - SHIFT)), ("small", small)):
         (place / name).mkdir(exist_ok=True)
         for frame, values in zip(gt["frames"], maps, strict=True):
             np.save(place / name / Path(frame["name"]).with_suffix(".npy"), values.astype(np.float32))

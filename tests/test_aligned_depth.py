@@ -11,6 +11,7 @@ from sfm.depth.aligned import _exponent, _prepared, align_depth
 from sfm.depth.correction import MapErrors, Smoothness, corrected
 from sfm.depth.reopening import reopened_depth
 from sfm.errors import InputError
+from sfm.scene import Support
 from sfm.synthetic import make_shot
 from sfm.video import Video
 
@@ -91,11 +92,53 @@ def test_a_weak_map_is_not_taken_for_a_squeezed_one(rng, power, error):
     """Errors of the map flatten one line, those of the points the other: the law is between."""
     depth = rng.normal(0, 0.4, 3000)
     prior, seen = power * depth + rng.normal(0, error, 3000), depth + rng.normal(0, 0.3, 3000)
-    found = _exponent(prior, seen)
+    found = _exponent(prior, seen, 1.5)
     if power == 1:
         assert found == 1
     else:
         assert 1.4 < found <= 1 / power
+
+
+def test_where_most_points_lie_on_one_wall_the_others_tell_the_offset(rng):
+    """A flat map fits the wall best; disparity of what stands before it is worth nothing then."""
+    truth = make_shot(num_frames=8, rng=rng)
+    scene, _ = solve(truth, rng)
+    first = truth.cams_from_world[0]
+    in_cam = first.apply(scene.points)
+    depth = np.where(np.arange(len(in_cam)) % 4, 8.0, rng.uniform(2, 6, len(in_cam)))
+    points = first.inverse().apply(in_cam / in_cam[:, 2:] * depth[:, None])
+    scene = replace(scene, points=points, point_sigma=np.full(len(points), 0.005))
+    clip = Video.from_arrays([np.zeros((scene.camera.height, scene.camera.width, 3), np.uint8)] * 8)
+
+    def disparity(_, number):
+        """A fine map, nearest where points are near, 10 % off."""
+        pose, found = scene.cams_from_world[number - 1], np.full((180, 320), 1 / 8.0)
+        seen = pose.apply(points)
+        xy = scene.camera.img_from_cam(seen) / [scene.camera.width, scene.camera.height]
+        inside = ((xy > 0) & (xy < 1)).all(axis=1) & np.isfinite(xy).all(axis=1)
+        for (x, y), z in zip(xy[inside], seen[inside, 2], strict=True):
+            cv2.circle(found, (int(320 * x), int(180 * y)), 3, 1 / z, -1)
+        wrong = np.random.default_rng(0).normal(0, 0.1, (9, 16))
+        return 40 * (found * np.exp(cv2.resize(wrong, (320, 180), interpolation=cv2.INTER_CUBIC))) - 4
+
+    aligned = align_depth(scene, clip, Maps(scene, "affine_disparity", disparity))
+    assert 2 < aligned.offset < 8
+
+
+def test_without_parallax_maps_that_flicker_agree_all_the_same(scene, clip):
+    """The points are 30 % off, all together: they are the scene, and every frame's map belongs to it."""
+    held = replace(
+        scene, support=np.where(scene.has_point, Support.PRIOR, Support.NONE),
+        point_sigma=np.full(len(scene.points), 0.3),
+    )  # fmt: skip
+    flicker = np.random.default_rng(4).normal(0, 1, (9, 6))
+    tilted = lambda k: np.exp(0.15 * cv2.resize(flicker[k].reshape(2, 3), (80, 45)))  # noqa: E731
+    aligned = align_depth(held, clip, Maps(held, "depth", lambda depth, k: depth * tilted(k)))
+    middle = np.s_[12:-12, 20:-20]
+    for frame, found in zip(range(8), aligned.maps(clip, range(8)), strict=True):
+        true = wall(held, frame)
+        error = np.log(cv2.resize(found.depth, (80, 45)) / true)[middle]
+        assert np.abs(error).max() < 0.05
 
 
 def test_a_frame_without_camera_or_map_has_none(scene, clip):

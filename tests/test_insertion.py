@@ -269,6 +269,26 @@ def test_where_the_tracks_show_no_ground_the_map_tells_its_height(rng, caplog):
     assert "at the height that the depth maps see most of" in caplog.text
 
 
+def test_without_parallax_the_map_tells_the_ground_and_near_its_height_nothing_crowds(rng, caplog):
+    """Points that the prior holds are 30 % off along their rays: near the picture's horizon all lie on one level."""
+    scene = floor_and_shelf(rng, 150)
+    held = replace(
+        scene, points=scene.points * np.exp(0.3 * rng.standard_normal((len(scene.points), 1))),
+        support=np.full(len(scene.points), Support.PRIOR), point_sigma=np.full(len(scene.points), 0.3),
+    )  # fmt: skip
+    row, column = np.mgrid[2:240:4, 2:320:4]
+    depth = np.where(row > 130, 1.0 * 500 / np.maximum(row - 120, 1), 50.0)
+    depth = np.where((row > 124) & (row < 150) & (column < 250), 0.25 * 500 / (row - 120.0), depth)  # a table top
+    here = placed(load_mesh("cube"), held, Spot(frame=2), flat_map(depth * np.exp(0.05 * np.sin(column / 40))))
+    assert here.point[1] == pytest.approx(1.0, abs=0.15)
+    assert "at the height that the depth maps see most of" in caplog.text
+
+
+def test_on_the_ground_it_stands_in_the_middle_of_the_shot(rng):
+    scene = floor_and_shelf(rng, 150)
+    assert placed(load_mesh("cube"), scene, Spot()).frame == 3
+
+
 def test_cones_stand_on_points_spread_over_the_picture(rng):
     scene, _ = solved(rng)
     cones = insertion.cones_at_points(scene, 2)

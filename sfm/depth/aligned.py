@@ -18,16 +18,18 @@ from sfm.depth.correction import MapErrors, Smoothness, corrected, smoothness_of
 from sfm.depth.model import DepthModel
 from sfm.depth.sampling import LARGEST_VALUE, SMALLEST_VALUE
 from sfm.errors import InputError
-from sfm.scene import Reconstruction
+from sfm.scene import Reconstruction, Support
 from sfm.video import Video
 
 logger = logging.getLogger(__name__)
 
 LAW_FRAMES = 16  # evenly spaced, which the law is read from
 SMOOTHNESS_FRAMES = 2  # of these, which tell how smooth errors are
-MAX_POINTS = 600  # of a frame that correct its map
+MAX_POINTS = 1200  # of a frame that correct its map
 MIN_POINTS = 8  # of a frame; with fewer its map has no scale of its own
 EXPONENTS = 0.5, 2.5
+INFORMED = 0.5  # of the error expected of a map: points known better tell what its numbers mean
+OUTLIER = 3.0  # of that error
 MIN_SPREAD = 0.05  # of log depth: flatter scenes tell no exponent
 MIN_CORRELATION = 0.3  # of ranks: below, maps contradict the solve
 MAX_WIDTH = 960  # px that a map is enlarged to, for smooth edges; larger maps stay as they are
@@ -109,21 +111,21 @@ def align_depth(reconstruction: Reconstruction, video: Video, model: DepthModel)
     frames = registered[np.unique(np.linspace(0, len(registered) - 1, LAW_FRAMES).round().astype(int))]
     read = zip(frames, model.maps(video.only(frames.tolist())), strict=True)
     maps = {int(frame): np.asarray(depth_map, float) for frame, depth_map in read if depth_map is not None}
-    offset = _offset(reconstruction, maps) if model.kind == "affine_disparity" else 0.0
+    offset = _offset(reconstruction, maps, model.sigma) if model.kind == "affine_disparity" else 0.0
     width = reconstruction.camera.width
     logs = {frame: _prepared(_log_depth(found, model.kind, offset), width) for frame, found in maps.items()}
     sampled = [errors for frame, log_map in logs.items() if len(errors := _errors(reconstruction, frame, log_map))]
     sampled = [errors for errors in sampled if len(errors) >= MIN_POINTS]
     if not sampled:
         raise InputError(f"{model.name}: no frame has both a depth map and {MIN_POINTS} points to align it to")
-    prior, depth = _beside_medians(sampled)
+    prior, depth = _beside_medians([_informed(errors, model.sigma) for errors in sampled])
     correlation = _rank_correlation(prior, depth)
     if np.ptp(np.quantile(depth, [0.05, 0.95])) > 2 * MIN_SPREAD and correlation < MIN_CORRELATION:
         raise InputError(
             f"{model.name}: its maps do not rise with the depth of the points (rank correlation {correlation:.2f}); "
             "say what they hold with --depth-kind, or give others"
         )
-    exponent = _exponent(prior, depth)
+    exponent = _exponent(prior, depth, OUTLIER * model.sigma)
     sampled = [_raised(errors, exponent) for errors in sampled]
     level = float(np.median([np.median(errors.error) for errors in sampled]))
     some = sampled[:: -(-len(sampled) // SMOOTHNESS_FRAMES)]
@@ -160,14 +162,19 @@ def seen_points(reconstruction: Reconstruction, frame: int) -> np.ndarray:
 
 
 def _points_in(reconstruction: Reconstruction, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where a frame sees points (n, 2) px, their depths and sigmas of log depth."""
+    """Where a frame sees points (n, 2) px, their depths and sigmas of log depth.
+
+    Where parallax knows none the maps made the scene, and it is what they are aligned to, right or wrong: sigmas are 0.
+    """
     tracks = seen_points(reconstruction, frame)
     tracks = tracks[np.isfinite(reconstruction.point_sigma[tracks])]
     in_cam = reconstruction.cams_from_world[frame].apply(reconstruction.points[tracks])
     xy = reconstruction.camera.at(frame).img_from_cam(in_cam)
     size = reconstruction.camera.width, reconstruction.camera.height
     keep = np.flatnonzero((in_cam[:, 2] > 0) & ((xy >= 0) & (xy <= size)).all(axis=1))
-    return xy[keep], in_cam[keep, 2], reconstruction.point_sigma[tracks[keep]]
+    sigma = reconstruction.point_sigma[tracks[keep]]
+    known = (reconstruction.support == Support.TRIANGULATED).any()
+    return xy[keep], in_cam[keep, 2], sigma if known else np.zeros_like(sigma)
 
 
 def _errors(reconstruction: Reconstruction, frame: int, log_map: _LogMap) -> MapErrors:
@@ -222,15 +229,17 @@ def _sharpened(log_depth: np.ndarray, slope: np.ndarray, reach: int) -> _LogMap:
     return _LogMap(sharp, np.where(is_edge, step, 0).astype(float), np.where(is_edge, low + high - sharp, sharp))
 
 
-def _offset(reconstruction: Reconstruction, maps: dict[int, np.ndarray]) -> float:
-    """What to add to affine disparity so that its logarithm follows the points' depth."""
+def _offset(reconstruction: Reconstruction, maps: dict[int, np.ndarray], expected: float) -> float:
+    """What to add to affine disparity so that its logarithm follows the points' depth. expected: relative error."""
     sampled = []
     for frame, depth_map in maps.items():
-        xy, depth, _ = _points_in(reconstruction, frame)
+        xy, depth, sigma = _points_in(reconstruction, frame)
         camera = reconstruction.camera
         at = xy * (depth_map.shape[1] / camera.width, depth_map.shape[0] / camera.height) - 0.5
         disparity = map_coordinates(depth_map, at.T[::-1], order=1, mode="nearest")
         known = np.isfinite(disparity) & (np.abs(disparity) <= LARGEST_VALUE)
+        informed = known & (sigma < INFORMED * expected)
+        known = informed if informed.sum() >= MIN_POINTS else known
         if known.sum() >= MIN_POINTS:
             sampled.append((disparity[known], np.log(depth[known])))
     if not sampled:
@@ -240,7 +249,7 @@ def _offset(reconstruction: Reconstruction, maps: dict[int, np.ndarray]) -> floa
 
     def spread(log_farthest: float) -> float:
         error = [depth + np.log(np.maximum(d - low, 0) + np.exp(log_farthest)) for d, depth in sampled]
-        return _spread(np.concatenate([part - np.median(part) for part in error]))
+        return _spread(np.concatenate([part - np.median(part) for part in error]), OUTLIER * expected)
 
     best = minimize_scalar(spread, bounds=(np.log(1e-3 * span), np.log(1e2 * span)), method="bounded")
     return float(np.exp(best.x) - low)
@@ -253,17 +262,29 @@ def _beside_medians(sampled: list[MapErrors]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(prior), np.concatenate([part - np.median(part) for part in depth])
 
 
-def _exponent(prior: np.ndarray, depth: np.ndarray) -> float:
-    """The power of the map's depth that follows the points', 1 where that may be.
+def _informed(errors: MapErrors, expected: float) -> MapErrors:
+    """Those at points known well enough to judge maps of an expected relative error; all where these are few."""
+    known = errors.sigma < INFORMED * expected
+    if known.sum() < MIN_POINTS:
+        return errors
+    return MapErrors(errors.place[known], errors.error[known], errors.sigma[known])
+
+
+def _exponent(prior: np.ndarray, depth: np.ndarray, limit: float) -> float:
+    """The power of the map's depth that follows the points', 1 where that may be. limit: larger errors are outliers.
 
     Errors of the map make it look squeezed where depth is taken to explain the map, and stretched the other way round:
     the truth lies between the two lines (Frisch 1934).
     """
-    if 1.4826 * np.median(np.abs(depth)) < MIN_SPREAD:
+    if _spread(depth, limit) < MIN_SPREAD:
         return 1.0
     low, high = EXPONENTS
-    stretched = minimize_scalar(lambda power: _spread(depth - power * prior), bounds=(low, high), method="bounded")
-    squeezed = minimize_scalar(lambda part: _spread(prior - part * depth), bounds=(1 / high, 1 / low), method="bounded")
+    stretched = minimize_scalar(
+        lambda power: _spread(depth - power * prior, limit), bounds=(low, high), method="bounded"
+    )
+    squeezed = minimize_scalar(
+        lambda part: _spread(prior - part * depth, limit), bounds=(1 / high, 1 / low), method="bounded"
+    )
     return float(np.clip(1.0, *sorted([float(stretched.x), 1 / float(squeezed.x)])))
 
 
@@ -273,9 +294,11 @@ def _raised(errors: MapErrors, exponent: float) -> MapErrors:
     return MapErrors(np.column_stack([errors.place[:, :2], prior]), depth - prior, errors.sigma)
 
 
-def _spread(error: np.ndarray) -> float:
-    """Standard deviation of what is within three robust ones."""
-    limit = 3 * 1.4826 * np.median(np.abs(error - np.median(error)))
+def _spread(error: np.ndarray, limit: float) -> float:
+    """Standard deviation, errors beyond a limit drawn in.
+
+    The limit may not be the errors' own: where most points lie on one wall, what fits that alone would look best.
+    """
     return max(float(np.clip(error - np.median(error), -limit, limit).std()), 1e-6)
 
 

@@ -30,6 +30,7 @@ MIN_ON_PLANE = 6  # points
 AROUND = 0.3  # of the depth: farther points say nothing of the plane here
 MIN_SLOPE = 0.05  # height over distance from where a plane is seen: points off along their rays lie on one seen edge-on
 LEVEL_DEG = 25.0  # off level, that a surface of a map may be
+SAME_HEIGHT = 1.2  # times the height below the camera, within which points of a map may be of one ground
 MAP_POINTS = 4000  # of a depth map that planes are looked for in
 SAME_SURFACE = 0.25  # of log depth between points beside each other in the picture
 TURN_DEG = 30.0  # about up, so that a cube shows two of its sides
@@ -86,7 +87,7 @@ def placed(
     plane through the points around, or `camera`, as the cameras are held.
     Raises `InputError` where the spot has no point, or too few around.
     """
-    frame = first_frame(reconstruction, spot)
+    frame = frame_of(reconstruction, spot)
     up = -lay_out(reconstruction).level.rotation[1]
     if spot.track is None and spot.pixel is None:
         point, normal = _ground(reconstruction, frame, aligned)
@@ -109,7 +110,7 @@ def placed_in(
     mesh: Mesh, reconstruction: Reconstruction, video: Video, spot: Spot, aligned: AlignedDepth | None, **how: Any
 ) -> Placement:
     """`placed`, with the aligned map of the spot's frame where there are any. how: what else `placed` takes."""
-    frame = first_frame(reconstruction, spot)
+    frame = frame_of(reconstruction, spot)
     aligned_map = None if aligned is None else next(iter(aligned.maps(video, [frame])))
     return placed(mesh, reconstruction, replace(spot, frame=frame), aligned_map, **how)
 
@@ -137,8 +138,8 @@ def cones_at_points(
     return Placement(_joined(meshes), middle, up, side, frame, on_plane=False, grounded=False, tracks=tracks)
 
 
-def first_frame(reconstruction: Reconstruction, spot: Spot) -> int:
-    """The frame of a spot: the one named, that which first sees the track, or the first with a camera."""
+def frame_of(reconstruction: Reconstruction, spot: Spot) -> int:
+    """The frame of a spot: the one named, that which first sees the track, or for the ground the middle one."""
     if spot.frame is not None:
         if not reconstruction.has_camera[spot.frame]:
             raise InputError("--frame: this frame has no camera; choose another")
@@ -147,7 +148,7 @@ def first_frame(reconstruction: Reconstruction, spot: Spot) -> int:
     if not len(registered):
         raise InputError("the solve has no camera: nothing can be put into the shot")
     if spot.track is None or spot.track >= reconstruction.tracks.num_tracks:
-        return int(registered[0])
+        return int(registered[len(registered) // 2])
     tracks = reconstruction.tracks
     seen = tracks.frame[reconstruction.inliers & (tracks.track == spot.track)]
     return int(seen.min()) if len(seen) else int(registered[0])
@@ -226,7 +227,8 @@ def _ground(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | No
     found, center = find_ground(reconstruction), reconstruction.centers_in_world[frame]
     points = _good_points(reconstruction)
     on_ground = points[_on_level(points, found, center)]
-    if not found.stands_out or not len(on_ground):
+    told = found.stands_out and (reconstruction.support == Support.TRIANGULATED).sum() >= 2 * NEIGHBOURS
+    if not told or not len(on_ground):
         highest = _commonest_height(_map_points(reconstruction, frame, aligned, found.up), found.up, center)
         if len(highest):
             logger.warning("the tracks show no ground: taken for level, at the height that the depth maps see most of")
@@ -252,16 +254,18 @@ def _on_level(points: np.ndarray, ground: Ground, center: np.ndarray) -> np.ndar
 
 
 def _commonest_height(points: np.ndarray, up: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Of points (n, 3) below a camera those around the height that most of them have, (m, 3)."""
+    """Of points (n, 3) below a camera those around the height that most of them have, (m, 3).
+
+    Depths that are wrong by a part scatter heights below the camera by that part: near its own height all are alike.
+    """
     below = (center - points) @ up
     points, below = points[below > 0], below[below > 0]
     if len(points) < MIN_ON_PLANE:
         return np.zeros((0, 3))
-    width = 0.05 * float(np.quantile(below, 0.95))
     ordered = np.sort(below)
-    count = np.searchsorted(ordered, ordered + width) - np.arange(len(ordered))
+    count = np.searchsorted(ordered, SAME_HEIGHT * ordered) - np.arange(len(ordered))
     low = ordered[np.argmax(count)]
-    return points[(below >= low) & (below <= low + width)]
+    return points[(below >= low) & (below <= SAME_HEIGHT * low)]
 
 
 def _map_points(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | None, up: np.ndarray) -> np.ndarray:
@@ -276,7 +280,7 @@ def _map_points(reconstruction: Reconstruction, frame: int, aligned: AlignedMap 
     rays = np.concatenate([camera.cam_from_img(xy), np.ones((*row.shape, 1))], axis=-1)
     points = reconstruction.cams_from_world[frame].inverse().apply(rays * aligned.depth[row, column][..., None])
     normal = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
-    level = np.abs(normal @ up) > np.cos(np.radians(2 * LEVEL_DEG)) * np.linalg.norm(normal, axis=-1)
+    level = np.abs(normal @ up) > np.cos(np.radians(LEVEL_DEG)) * np.linalg.norm(normal, axis=-1)
     return points[level]
 
 
