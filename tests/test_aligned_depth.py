@@ -171,6 +171,16 @@ def test_blurred_edges_become_sharp_where_they_were_half_way_and_floors_stay():
     assert np.abs(np.diff(kept.depth, axis=0)).max() < 0.1
 
 
+def test_holes_of_a_map_stay_and_make_no_edges():
+    flat = np.full((45, 80), np.log(3.0))
+    flat[10:30, 20:50] = np.nan
+    found = _prepared(flat, 320)
+    assert np.isnan(found.depth[80, 140]) and 0.12 < np.isnan(found.depth).mean() < 0.22
+    known = np.isfinite(found.depth)
+    assert np.exp(found.depth[known]) == pytest.approx(3.0, rel=1e-5) and found.edge.max() == 0
+    assert np.isfinite(found.across[known]).all()
+
+
 def test_far_from_points_the_doubt_grows_and_one_wrong_point_is_not_followed(rng):
     place = np.column_stack([rng.uniform(0, 0.4, 80), rng.uniform(0, 0.5, 80), np.zeros(80)])
     error = 0.1 * np.sin(6 * place[:, 0])

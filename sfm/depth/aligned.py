@@ -36,6 +36,7 @@ MAX_WIDTH = 960  # px that a map is enlarged to, for smooth edges; larger maps s
 EDGE_REACH = 2.5  # pixels of the model's map to either side of an edge that networks blur
 EDGE = 0.12  # of log depth across that, from where on it is an edge
 EDGE_SLOPES = 2.5  # times the least slope around: a floor that runs to the horizon is none
+FAR = np.float32(1e3)  # log depth beyond any
 EDGE_SIGMA = 0.5  # of the step, that a point beside it may be off by
 
 
@@ -219,9 +220,9 @@ def _sharpened(log_depth: np.ndarray, slope: np.ndarray, reach: int) -> _LogMap:
     """
     known = np.isfinite(log_depth)
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    low = cv2.erode(np.where(known, log_depth, np.float32(np.inf)), square)
-    high = cv2.dilate(np.where(known, log_depth, np.float32(-np.inf)), square)
-    steady = cv2.erode(np.where(known, slope, np.float32(np.inf)), square)
+    low = cv2.erode(np.where(known, log_depth, FAR), square)
+    high = cv2.dilate(np.where(known, log_depth, -FAR), square)
+    steady = cv2.erode(np.where(known, slope, FAR), square)
     step = np.where(known, high - low, 0)
     is_edge = (step > EDGE) & (step > EDGE_SLOPES * 2 * reach * steady)
     snapped = np.where(log_depth - low < high - log_depth, low, high)
