@@ -17,7 +17,7 @@ from sfm.geometry.rotation import rotation_from_rotvec
 from sfm.geometry.transform import Sim3
 from sfm.insertion.compositing import composite, visible
 from sfm.insertion.objects import Mesh, load_mesh
-from sfm.insertion.placing import Placement, Spot, parse_spot, placed
+from sfm.insertion.placing import Placement, Spot, _lowest_height, parse_spot, placed
 from sfm.insertion.rendering import Renderer
 from sfm.scene import Reconstruction, Support, Tracks
 from sfm.video import open_video
@@ -266,7 +266,7 @@ def test_where_the_tracks_show_no_ground_the_map_tells_its_height(rng, caplog):
     seen = flat_map(np.where(row > 130, 1.0 * 500 / np.maximum(row - 120, 1), 50.0))
     here = placed(load_mesh("checker"), scene, Spot(frame=2), seen)
     assert here.normal @ [0, -1, 0] > np.cos(np.radians(3)) and here.point[1] == pytest.approx(1.0, abs=0.1)
-    assert "at the height that the depth maps see most of" in caplog.text
+    assert "the lowest height the depth map shows much of" in caplog.text
 
 
 def test_without_parallax_the_map_tells_the_ground_and_near_its_height_nothing_crowds(rng, caplog):
@@ -281,7 +281,14 @@ def test_without_parallax_the_map_tells_the_ground_and_near_its_height_nothing_c
     depth = np.where((row > 124) & (row < 150) & (column < 250), 0.25 * 500 / (row - 120.0), depth)  # a table top
     here = placed(load_mesh("cube"), held, Spot(frame=2), flat_map(depth * np.exp(0.05 * np.sin(column / 40))))
     assert here.point[1] == pytest.approx(1.0, abs=0.15)
-    assert "at the height that the depth maps see most of" in caplog.text
+    assert "the lowest height the depth map shows much of" in caplog.text
+
+
+def test_the_ground_is_beneath_tables_that_fill_the_picture(rng):
+    heights = np.repeat([0.6, 1.5, 2.6], [1000, 700, 30]) * np.exp(0.04 * rng.standard_normal(1730))
+    points = np.column_stack([rng.uniform(-2, 2, 1730), heights, rng.uniform(2, 9, 1730)])
+    found = _lowest_height(points, np.array([0.0, -1.0, 0.0]), np.zeros(3))
+    assert len(found) > 600 and np.median(found[:, 1]) == pytest.approx(1.5, abs=0.05)
 
 
 def test_on_the_ground_it_stands_in_the_middle_of_the_shot(rng):

@@ -31,6 +31,7 @@ AROUND = 0.3  # of the depth: farther points say nothing of the plane here
 MIN_SLOPE = 0.05  # height over distance from where a plane is seen: points off along their rays lie on one seen edge-on
 LEVEL_DEG = 25.0  # off level, that a surface of a map may be
 SAME_HEIGHT = 1.2  # times the height below the camera, within which points of a map may be of one ground
+AS_MANY = 0.5  # of the most at any height: so many make a ground
 MAP_POINTS = 4000  # of a depth map that planes are looked for in
 SAME_SURFACE = 0.25  # of log depth between points beside each other in the picture
 TURN_DEG = 30.0  # about up, so that a cube shows two of its sides
@@ -221,17 +222,19 @@ def _normal(reconstruction: Reconstruction, frame: int, point: np.ndarray) -> np
 def _ground(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | None) -> tuple[np.ndarray, np.ndarray]:
     """A point of the ground in view, and its normal.
 
-    The level plane that the tracks' points tell (`find_ground`); where none stands out the height at which most of the
-    map lies, or without a map the lowest that was seen.
+    The level plane that the tracks' points tell (`find_ground`); where none stands out the lowest height at which much
+    of the map lies, or without a map the lowest that was seen.
     """
     found, center = find_ground(reconstruction), reconstruction.centers_in_world[frame]
     points = _good_points(reconstruction)
     on_ground = points[_on_level(points, found, center)]
     told = found.stands_out and (reconstruction.support == Support.TRIANGULATED).sum() >= 2 * NEIGHBOURS
     if not told or not len(on_ground):
-        highest = _commonest_height(_map_points(reconstruction, frame, aligned, found.up), found.up, center)
+        highest = _lowest_height(_map_points(reconstruction, frame, aligned, found.up), found.up, center)
         if len(highest):
-            logger.warning("the tracks show no ground: taken for level, at the height that the depth maps see most of")
+            logger.warning(
+                "the tracks show no ground: taken for level, the lowest height that the depth map shows much of"
+            )
             on_ground = highest
         elif len(on_ground):
             logger.warning("the ground is a guess: the lowest that was seen")
@@ -253,10 +256,11 @@ def _on_level(points: np.ndarray, ground: Ground, center: np.ndarray) -> np.ndar
     return flat & (below > MIN_SLOPE * distance)
 
 
-def _commonest_height(points: np.ndarray, up: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Of points (n, 3) below a camera those around the height that most of them have, (m, 3).
+def _lowest_height(points: np.ndarray, up: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Of points (n, 3) below a camera those around the lowest height that many of them have, (m, 3).
 
-    Depths that are wrong by a part scatter heights below the camera by that part: near its own height all are alike.
+    Tops of tables and boxes may be as large in the picture, but have the ground beneath them. Depths that are wrong by
+    a part scatter heights below the camera by that part: near its own height all are alike.
     """
     below = (center - points) @ up
     points, below = points[below > 0], below[below > 0]
@@ -264,7 +268,9 @@ def _commonest_height(points: np.ndarray, up: np.ndarray, center: np.ndarray) ->
         return np.zeros((0, 3))
     ordered = np.sort(below)
     count = np.searchsorted(ordered, SAME_HEIGHT * ordered) - np.arange(len(ordered))
-    low = ordered[np.argmax(count)]
+    lowest = ordered[count >= AS_MANY * count.max()][-1]
+    peak = np.where((ordered >= lowest / SAME_HEIGHT) & (ordered <= lowest), count, 0)
+    low = ordered[np.argmax(peak)]
     return points[(below >= low) & (below <= SAME_HEIGHT * low)]
 
 
