@@ -232,9 +232,7 @@ def _ground(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | No
     if not told or not len(on_ground):
         highest = _lowest_height(_map_points(reconstruction, frame, aligned, found.up), found.up, center)
         if len(highest):
-            logger.warning(
-                "the tracks show no ground: taken for level, the lowest height that the depth map shows much of"
-            )
+            logger.warning("the tracks show no ground: taken for level, the lowest height the depth map shows much of")
             on_ground = highest
         elif len(on_ground):
             logger.warning("the ground is a guess: the lowest that was seen")
