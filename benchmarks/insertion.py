@@ -288,9 +288,9 @@ def measured_everywhere(result: Path, model: DepthModel, truth: GroundTruth) -> 
             for module, constant, value in choice:
                 stack.enter_context(patch.object(module, constant, value))
             aligned = align_depth(scene, video, model)
-            maps = list(aligned.maps(video, frames[::4]))
-            error = depth_error(aligned, truth, video, frames[::6])
-        each = [occlusion(scene, truth, cube, maps, frames[::4]) for cube, _ in cubes]
+            maps = list(aligned.maps(video, frames[::8]))
+            error = depth_error(aligned, truth, video, frames[::12])
+        each = [occlusion(scene, truth, cube, maps, frames[::8]) for cube, _ in cubes]
         found[name] = {
             "cubes": len(cubes), "right": float(np.mean([one.right for one in each])),
             "clear": float(np.mean([one.clear for one in each])), "aligned": error.aligned,

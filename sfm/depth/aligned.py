@@ -280,13 +280,14 @@ def _exponent(prior: np.ndarray, depth: np.ndarray, limit: float) -> float:
     if _spread(depth, limit) < MIN_SPREAD:
         return 1.0
     low, high = EXPONENTS
-    stretched = minimize_scalar(
+    of_map = minimize_scalar(
         lambda power: _spread(depth - power * prior, limit), bounds=(low, high), method="bounded"
-    )
-    squeezed = minimize_scalar(
+    ).x
+    of_depth = minimize_scalar(
         lambda part: _spread(prior - part * depth, limit), bounds=(1 / high, 1 / low), method="bounded"
-    )
-    return float(np.clip(1.0, *sorted([float(stretched.x), 1 / float(squeezed.x)])))
+    ).x
+    lines = float(of_map), 1 / float(of_depth)
+    return min(max(1.0, min(lines)), max(lines))
 
 
 def _raised(errors: MapErrors, exponent: float) -> MapErrors:
