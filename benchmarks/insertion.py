@@ -312,7 +312,7 @@ def _unsharpened(log_depth: np.ndarray, slope: np.ndarray, reach: int) -> aligne
 CHOICES = {
     "as it is": [],
     "300 points": [(aligned_depth, "MAX_POINTS", 300)],
-    "600 points": [(aligned_depth, "MAX_POINTS", 600)],
+    "1200 points": [(aligned_depth, "MAX_POINTS", 1200)],
     "light tail": [(correction, "_covariance", _light_tail)],
     "edges as blurred": [(aligned_depth, "_sharpened", _unsharpened)],
 }

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 LAW_FRAMES = 16  # evenly spaced, which the law is read from
 SMOOTHNESS_FRAMES = 2  # of these, which tell how smooth errors are
-MAX_POINTS = 1200  # of a frame that correct its map
+MAX_POINTS = 600  # of a frame that correct its map
 MIN_POINTS = 8  # of a frame; with fewer its map has no scale of its own
 EXPONENTS = 0.5, 2.5
 INFORMED = 0.5  # of the error expected of a map: points known better tell what its numbers mean
