@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from sfm.depth_law import OUTLIER, depth_exponent, disparity_offset, spread_within
 from sfm.geometry.transform import Sim3
 from sfm.scene import DepthPriors, Reconstruction, in_the_sky
 
@@ -72,12 +73,14 @@ def align(
     if points is None or _spread(points.log_z) < options.min_spread:
         seen = _points_with_prior(scene, priors)
         return priors, Alignment(Agreement.UNCHECKED, claimed, float(min(seen, options.assumed_measurements)))
-    offset = _best_offset(points) if priors.free_shift else 0.0
+    offset = 0.0
+    if priors.free_shift:
+        offset = disparity_offset([(np.exp(-points.log_prior), points.log_z)], OUTLIER * claimed)
     if offset:
         # found in the scene's unit, applied in the prior's
         priors = _with_offset(priors, offset * points.unit)
         points = replace(points, log_prior=-np.log(np.maximum(np.exp(-points.log_prior) + offset, 1e-12)))
-    exponent, sigma, measurements = _errors(points, options, scene)
+    exponent, sigma, measurements = _errors(points, options, OUTLIER * claimed, scene)
     correlation, doubt = _rank_correlation(points, scene)
     agreement = Agreement.AGREES
     if _spread(points.log_prior) < options.min_spread:
@@ -181,28 +184,24 @@ def _compared(scene: Reconstruction, priors: DepthPriors, max_sigma: float) -> _
     return _Points(seen, mean[0], mean[1], np.stack(mean[2:], axis=1), unit)
 
 
-def _errors(points: _Points, options: AlignmentOptions, scene: Reconstruction) -> tuple[float, float, float]:
-    """The exponent that earns its place (1 if none does), the relative error with it, and the measurements left."""
+def _errors(
+    points: _Points, options: AlignmentOptions, limit: float, scene: Reconstruction
+) -> tuple[float, float, float]:
+    """The exponent that earns its place (1 if none does), the relative error with it, and the measurements left.
+
+    limit: larger errors are outliers.
+    """
     width, height = scene.camera.width, scene.camera.height
     plain = points.log_z - points.log_prior
     sigma, measurements = _worth(plain, points.xy, width, height)
     if _spread(points.log_prior) < options.min_spread:
         return 1.0, sigma, measurements
-
-    # the error is the prior's, so the prior is explained by depth: the other way round errors would look like squeezing
-    def spread(power: float) -> float:
-        error = points.log_prior - power * points.log_z
-        limit = 3 * _spread(error)
-        # not the MAD itself: it is too rough a function of the power
-        return max(float(np.clip(error - np.median(error), -limit, limit).std()), 1e-6)
-
-    from scipy.optimize import minimize_scalar
-
-    low, high = options.exponents
-    power = float(minimize_scalar(spread, bounds=(1 / high, 1 / low), method="bounded").x)
-    if measurements * np.log(spread(1.0) / spread(power)) < options.exponent_gain:
+    exponent = depth_exponent(points.log_prior, points.log_z, limit, options.exponents)
+    # the error is the prior's: its own, not stretched with it
+    better = spread_within(plain, limit) / spread_within(points.log_prior - points.log_z / exponent, limit)
+    if measurements * np.log(better) < options.exponent_gain:
         return 1.0, sigma, measurements
-    return 1 / power, *_worth(points.log_z - points.log_prior / power, points.xy, width, height)
+    return exponent, *_worth(points.log_z - exponent * points.log_prior, points.xy, width, height)
 
 
 def _rank_correlation(points: _Points, scene: Reconstruction) -> tuple[float, float]:
@@ -227,21 +226,6 @@ def _worth(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> tuple[
 def _spread(values: np.ndarray) -> float:
     """Robust standard deviation."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
-
-
-def _best_offset(points: _Points) -> float:
-    """What to add to the prior's disparity, so that its logarithm follows the depth's."""
-    disparity = np.exp(-points.log_prior)
-    low, high = np.quantile(disparity, [0.01, 0.99])
-
-    def spread(log_farthest: float) -> float:
-        return _spread(points.log_z + np.log(np.maximum(disparity - low, 0) + np.exp(log_farthest)))
-
-    from scipy.optimize import minimize_scalar
-
-    span = max(high - low, 1e-9 * high)
-    best = minimize_scalar(spread, bounds=(np.log(1e-3 * span), np.log(1e2 * span)), method="bounded")
-    return float(np.exp(best.x) - low)
 
 
 def _with_offset(priors: DepthPriors, offset: float) -> DepthPriors:

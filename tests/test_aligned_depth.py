@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from solved import solve
 
-from sfm.depth.aligned import _exponent, _prepared, align_depth
+from sfm.depth.aligned import _prepared, align_depth
 from sfm.depth.correction import MapErrors, Smoothness, corrected
 from sfm.depth.reopening import reopened_depth
 from sfm.errors import InputError
@@ -85,18 +85,6 @@ def test_what_points_know_is_taken_out(scene, clip, kind, spoil):
         error = np.log(found.depth / true)[middle]
         assert np.median(np.abs(error)) < 0.015 and np.abs(error).max() < 0.08
         assert (found.edge[middle] == 0).mean() > 0.99
-
-
-@pytest.mark.parametrize(("power", "error"), [(1.0, 0.6), (1.0, 0.2), (0.5, 0.1)])
-def test_a_weak_map_is_not_taken_for_a_squeezed_one(rng, power, error):
-    """Errors of the map flatten one line, those of the points the other: the law is between."""
-    depth = rng.normal(0, 0.4, 3000)
-    prior, seen = power * depth + rng.normal(0, error, 3000), depth + rng.normal(0, 0.3, 3000)
-    found = _exponent(prior, seen, 1.5)
-    if power == 1:
-        assert found == 1
-    else:
-        assert 1.4 < found <= 1 / power
 
 
 def test_where_most_points_lie_on_one_wall_the_others_tell_the_offset(rng):

@@ -31,6 +31,7 @@ ORDER = [
     "corners",
     "masks",
     "tracking",
+    "depth_law",
     "depth",
     "residuals",
     "least_squares",

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy.ndimage import map_coordinates
-from scipy.optimize import minimize_scalar
 
 from sfm.depth.correction import MapErrors, Smoothness, corrected, smoothness_of
 from sfm.depth.model import DepthModel
 from sfm.depth.sampling import LARGEST_VALUE, SMALLEST_VALUE
+from sfm.depth_law import OUTLIER, depth_exponent, disparity_offset, spread_within
 from sfm.errors import InputError
 from sfm.scene import Reconstruction, Support
 from sfm.video import Video
@@ -29,7 +29,6 @@ MAX_POINTS = 600  # of a frame that correct its map
 MIN_POINTS = 8  # of a frame; with fewer its map has no scale of its own
 EXPONENTS = 0.5, 2.5
 INFORMED = 0.5  # of the error expected of a map: points known better tell what its numbers mean
-OUTLIER = 3.0  # of that error
 MIN_SPREAD = 0.05  # of log depth: flatter scenes tell no exponent
 MIN_CORRELATION = 0.3  # of ranks: below, maps contradict the solve
 MAX_WIDTH = 960  # px that a map is enlarged to, for smooth edges; larger maps stay as they are
@@ -126,7 +125,10 @@ def align_depth(reconstruction: Reconstruction, video: Video, model: DepthModel)
             f"{model.name}: its maps do not rise with the depth of the points (rank correlation {correlation:.2f}); "
             "say what they hold with --depth-kind, or give others"
         )
-    exponent = _exponent(prior, depth, OUTLIER * model.sigma)
+    limit = OUTLIER * model.sigma
+    exponent = 1.0
+    if spread_within(depth, limit) >= MIN_SPREAD:
+        exponent = depth_exponent(prior, depth, limit, EXPONENTS)
     sampled = [_raised(errors, exponent) for errors in sampled]
     level = float(np.median([np.median(errors.error) for errors in sampled]))
     some = sampled[:: -(-len(sampled) // SMOOTHNESS_FRAMES)]
@@ -245,15 +247,7 @@ def _offset(reconstruction: Reconstruction, maps: dict[int, np.ndarray], expecte
             sampled.append((disparity[known], np.log(depth[known])))
     if not sampled:
         return 0.0
-    low, high = np.quantile(np.concatenate([disparity for disparity, _ in sampled]), [0.01, 0.99])
-    span = max(high - low, 1e-9)
-
-    def spread(log_farthest: float) -> float:
-        error = [depth + np.log(np.maximum(d - low, 0) + np.exp(log_farthest)) for d, depth in sampled]
-        return _spread(np.concatenate([part - np.median(part) for part in error]), OUTLIER * expected)
-
-    best = minimize_scalar(spread, bounds=(np.log(1e-3 * span), np.log(1e2 * span)), method="bounded")
-    return float(np.exp(best.x) - low)
+    return disparity_offset(sampled, OUTLIER * expected)
 
 
 def _beside_medians(sampled: list[MapErrors]) -> tuple[np.ndarray, np.ndarray]:
@@ -271,37 +265,10 @@ def _informed(errors: MapErrors, expected: float) -> MapErrors:
     return MapErrors(errors.place[known], errors.error[known], errors.sigma[known])
 
 
-def _exponent(prior: np.ndarray, depth: np.ndarray, limit: float) -> float:
-    """The power of the map's depth that follows the points', 1 where that may be. limit: larger errors are outliers.
-
-    Errors of the map make it look squeezed where depth is taken to explain the map, and stretched the other way round:
-    the truth lies between the two lines (Frisch 1934).
-    """
-    if _spread(depth, limit) < MIN_SPREAD:
-        return 1.0
-    low, high = EXPONENTS
-    of_map = minimize_scalar(
-        lambda power: _spread(depth - power * prior, limit), bounds=(low, high), method="bounded"
-    ).x
-    of_depth = minimize_scalar(
-        lambda part: _spread(prior - part * depth, limit), bounds=(1 / high, 1 / low), method="bounded"
-    ).x
-    lines = float(of_map), 1 / float(of_depth)
-    return min(max(1.0, min(lines)), max(lines))
-
-
 def _raised(errors: MapErrors, exponent: float) -> MapErrors:
     prior = exponent * errors.place[:, 2]
     depth = errors.place[:, 2] + errors.error
     return MapErrors(np.column_stack([errors.place[:, :2], prior]), depth - prior, errors.sigma)
-
-
-def _spread(error: np.ndarray, limit: float) -> float:
-    """Standard deviation, errors beyond a limit drawn in.
-
-    The limit may not be the errors' own: where most points lie on one wall, what fits that alone would look best.
-    """
-    return max(float(np.clip(error - np.median(error), -limit, limit).std()), 1e-6)
 
 
 def _rank_correlation(one: np.ndarray, two: np.ndarray) -> float:
