@@ -223,14 +223,14 @@ def _bent(tracks: Tracks, camera: Camera, rng) -> np.ndarray:
 def test_parts_of_a_shot_tell_of_errors_they_have_in_common(error, hidden):
     """Told by parts within 0.5 to 2 of how far focal lengths scatter; by noise alone too little where it is not."""
     rng = np.random.default_rng(5)
-    shot = make_shot("dolly", rng=rng, num_frames=12, num_tracks=160)
+    shot = make_shot("dolly", rng=rng, num_frames=10, num_tracks=100)
     truth = replace(solve(shot, rng)[0], inliers=np.ones(len(shot.tracks), bool))
     options = BundleAdjustmentOptions(
         reproj_sigma_px=NOISE_PX, reproj_loss="squared", depth_weight=0.0, lens=LensUnknowns(focal=True),
         estimate_sigma=False,
     )  # fmt: skip
     focals, by_noise, by_parts = [], [], []
-    for _ in range(30):
+    for _ in range(20):
         scene, _ = _drawn(truth, shot.priors.depth, False, rng)
         if error is not None:
             moved = scene.tracks.xy + error(scene.tracks, scene.camera, rng)
