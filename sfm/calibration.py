@@ -53,8 +53,8 @@ class LensEvidence:
 
     refined: the tracks were asked for the focal length; focal_sigma: its relative standard deviation, NaN where they
     were not; focal_known: they tell it; principal_sigma_px: of the principal point, empty where they were not asked;
-    principal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients, each
-    observation counted;
+    principal_known: they tell it; radial: coefficients of distortion they support; criterion: BIC by coefficients, as
+    if all errors were independent, which `radial` does not take them for;
     untold_readout: frames, of a rolling shutter that explains the tracks clearly better than the global one they were
     taken with; 0 where none does, or its read-out was given.
     """
@@ -133,14 +133,14 @@ def calibrate(
 def _coefficients(
     solves: list[tuple[Reconstruction, BundleAdjustmentOptions]], observations: int, options: CalibrationOptions
 ) -> int:
-    """How many coefficients of distortion the tracks support: more than nothing where these explain them better by more
-    than they cost, errors of a track that follow each other counted as one, and beyond what a few tracks decide."""
+    """How many coefficients of distortion the tracks support: more where these explain them better by more than they
+    cost, errors of a track that follow each other counted as one, and by more than a few tracks decide."""
     best, together = 0, serial_correlation(solves[0][0])
     costs = [reprojection_costs(*solve) for solve in solves]
     for count in range(1, len(solves)):
         cheaper, sigma = gain_over_tracks(costs[best], costs[count], together)
-        gain = cheaper - (count - best) * np.log(max(observations / together, 1))
-        if gain > max(0.0, options.min_radial_sigmas * sigma):
+        price = (count - best) * np.log(max(observations / together, 1))
+        if cheaper > max(price, options.min_radial_sigmas * sigma):
             best = count
     return best
 

@@ -8,7 +8,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-OUTLIER = 3.0  # times the error that is expected of a model
+_OUTLIER = 3.0  # times the error that is expected of a model
+_LEAST_ERROR = 0.05  # of log depth, expected of any: a law is not yet known
+
+
+def outlier_limit(expected: float) -> float:
+    """The error of log depth beyond which a point says no more of the law. expected: relative error of the model."""
+    return _OUTLIER * max(expected, _LEAST_ERROR)
 
 
 def spread_within(error: np.ndarray, limit: float) -> float:
@@ -34,9 +40,9 @@ def disparity_offset(samples: Sequence[tuple[np.ndarray, np.ndarray]], limit: fl
 def depth_exponent(log_map: np.ndarray, log_depth: np.ndarray, limit: float, bounds: tuple[float, float]) -> float:
     """The power of a map's depth that follows the points', 1 where that may be.
 
-    Errors of the map make it look squeezed where depth is taken to explain the map, and stretched the other way round:
-    the truth lies between the two lines (Frisch 1934). log_map, log_depth (n,): of either, each picture's beside its
-    median where they differ in scale.
+    Errors of the map flatten the line that explains depth by it, so that it looks stretched; errors of the points the
+    one that explains it by depth, so that it looks squeezed: the truth lies between the two lines (Frisch 1934).
+    log_map, log_depth (n,): of either, each picture's beside its median where they differ in scale.
     """
     low, high = bounds
 

@@ -52,8 +52,8 @@ class MotionOptions:
     max_frames: int = 16  # frames, evenly spaced, on which models are compared
     max_points: int = 500  # points, evenly spread, on which models are compared
     iterations: int = 20
-    first_iterations: int = 6  # after which a model of less freedom is left as it is that costs
-    hopeless: float = 5.0  # times as much as the cheapest of those with most
+    first_iterations: int = 6  # of a camera that is not free, before it may be given up
+    hopeless: float = 5.0  # cost over that of the cheapest free one, from where on it is
     min_zoom: float = 0.03  # change of log focal length; less is what a lens does that is focused
     min_zoom_gain: float = 30.0  # of the criterion, over what a fixed lens reaches
     min_focal_change: float = 0.02  # relative; tracks that prefer a focal length nearer than this do not mind

@@ -1,4 +1,4 @@
-"""The whole method on one page: a clip becomes cameras and points.
+"""A clip becomes cameras and points: left of the waist, where pictures are seen; `solve` is right of it.
 
 *Depth-guided sparse structure-from-motion for movies and TV shows*, CVPR 2022, arXiv 2204.02509.
 """

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from sfm.depth_law import OUTLIER, depth_exponent, disparity_offset, spread_within
+from sfm.depth_law import depth_exponent, disparity_offset, outlier_limit, spread_within
 from sfm.geometry.transform import Sim3
 from sfm.scene import DepthPriors, Reconstruction, in_the_sky
 
@@ -75,12 +75,12 @@ def align(
         return priors, Alignment(Agreement.UNCHECKED, claimed, float(min(seen, options.assumed_measurements)))
     offset = 0.0
     if priors.free_shift:
-        offset = disparity_offset([(np.exp(-points.log_prior), points.log_z)], OUTLIER * claimed)
+        offset = disparity_offset([(np.exp(-points.log_prior), points.log_z)], outlier_limit(claimed))
     if offset:
         # found in the scene's unit, applied in the prior's
         priors = _with_offset(priors, offset * points.unit)
         points = replace(points, log_prior=-np.log(np.maximum(np.exp(-points.log_prior) + offset, 1e-12)))
-    exponent, sigma, measurements = _errors(points, options, OUTLIER * claimed, scene)
+    exponent, sigma, measurements = _errors(points, options, outlier_limit(claimed), scene)
     correlation, doubt = _rank_correlation(points, scene)
     agreement = Agreement.AGREES
     if _spread(points.log_prior) < options.min_spread:

@@ -152,13 +152,16 @@ def _best_focal(
     # each as it is, and with the zoom that the flow shows through it
     tried = [(one, one, False) for one in cameras]
     tried += [(one, zoom, True) for one, zoom in zip(cameras, in_threads(zoomed, cameras), strict=True) if zoom]
-    best = _cheapest(tried, replace(lens, radial=0), attempt, options, progress)
+    first = 0.5 if lens.radial else 1.0  # of this search, before distortion may have to be looked for too
+    best = _cheapest(tried, replace(lens, radial=0), attempt, options, lambda part, text: progress(first * part, text))
     if best is not None and lens.radial:
         (_, start, zooms), straight = best
         bent = attempt(start, replace(lens, zoom=zooms))
         if isinstance(bent, _Attempt) and _relative_cost(bent, straight, options) < 1 - options.min_gain:
-            best = _cheapest(tried, lens, attempt, options, progress) or best
+            more = lambda part, text: progress(first + (1 - first) * part, f"{text}, with distortion")  # noqa: E731
+            best = _cheapest(tried, lens, attempt, options, more) or best
     found = camera if best is None else best[0][0]
+    progress(1.0, f"started at a focal length of {found.focal_length[0]:.0f} px")
     logger.info("started at a focal length of %.0f px", found.focal_length[0])
     return found
 

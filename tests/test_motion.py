@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from solved import solve
 
+from sfm import motion as motion_module
 from sfm.calibration import LensEvidence
 from sfm.geometry import Rigid3
 from sfm.initialize import initialize
@@ -15,6 +16,7 @@ from sfm.motion import (
     FREE_DEPTH_WEIGHT,
     Motion,
     MotionEvidence,
+    MotionOptions,
     _price_of_depths,
     classify_motion,
     held_still,
@@ -247,3 +249,26 @@ def test_another_focal_length_that_suits_is_told(rng, given, suits):
     evidence = classify_motion(grown, shot.priors, noise)
     assert evidence.other_focal_px == pytest.approx(shot.camera.focal_length[0], rel=0.02)
     assert (evidence.other_focal_margin < -20) == suits  # chance alone makes it a few
+
+
+@pytest.mark.parametrize("motion", ["dolly", "pan", "dolly_zoom"])
+def test_models_are_given_up_that_could_not_have_won(rng, motion, monkeypatch):
+    """The same verdict as with all adjusted to the end, and no model better for having been given up; on a move some
+    are, and save steps."""
+    shot = make_shot(motion, rng=rng, num_frames=10, num_tracks=100, noise_px=0.3, depth_error=0.1)
+    scene, report = reconstruct_tracks(shot.tracks, shot.priors, shot.camera)
+    noise = report.noise
+    steps, adjusted = [], motion_module.adjust
+
+    def counted(*what):
+        solved, report = adjusted(*what)
+        steps.append(report.iterations)
+        return solved, report
+
+    monkeypatch.setattr(motion_module, "adjust", counted)
+    raced = classify_motion(scene, shot.priors, noise)
+    in_race = sum(steps)
+    whole = classify_motion(scene, shot.priors, noise, options=MotionOptions(first_iterations=1000))
+    assert (raced.motion, raced.zoom) == (whole.motion, whole.zoom)
+    assert all(raced.criterion[name] >= whole.criterion[name] - 1e-6 for name in whole.criterion)
+    assert in_race <= sum(steps) - in_race and (in_race < sum(steps) - in_race or motion == "pan")

@@ -329,8 +329,10 @@ def test_reconstruct_takes_your_own_tracks(rng):
     assert all(0 <= part <= 1 for _, part in told)
 
 
-def test_how_far_the_search_for_an_unknown_lens_is_gets_told(rng):
-    shot = make_shot("dolly", rng=rng, num_frames=6, num_tracks=60)
+@pytest.mark.parametrize("k1", [0.0, -0.2])
+def test_how_far_the_search_for_an_unknown_lens_is_gets_told(rng, k1):
+    """And for its distortion, where that is looked for."""
+    shot = make_shot("dolly", rng=rng, num_frames=6, num_tracks=60, distortion=(k1, 0, 0, 0))
     video = Video.from_arrays([np.zeros((1080, 1920, 3), np.uint8)] * 6, "plate")
     told = []
     reconstruct(video, shot.priors, tracks=shot.tracks, progress=lambda stage, part, text: told.append((stage, part)))

@@ -7,6 +7,7 @@ import pytest
 from solved import solve
 
 from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, Posterior, adjust
+from sfm.bundle_adjustment.clusters import between_clusters
 from sfm.geometry import Camera, Rigid3
 from sfm.geometry.rotation import rotvec_from_rotation
 from sfm.pipeline import reconstruct_tracks
@@ -243,3 +244,13 @@ def test_parts_of_a_shot_tell_of_errors_they_have_in_common(error, hidden):
     told, by_parts = np.std(focals) / np.median(by_noise), np.std(focals) / np.median(by_parts)
     assert (told > 2) == hidden
     assert 0.5 < by_parts < 2
+
+
+def test_two_kinds_of_clusters_count_what_they_share_once():
+    """By hand: of frames 0 0 1 1 and regions 0 1 0 1, sums 3 7, 4 6 and each by itself."""
+    moves = np.array([1.0, 2.0, 3.0, 4.0])
+    frames, regions = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    expected = 2 * (9 + 49) + 2 * (16 + 36) - 4 / 3 * (1 + 4 + 9 + 16)
+    assert between_clusters(moves, frames, regions) == pytest.approx(expected)
+    # nested clusters are the larger ones
+    assert between_clusters(moves, frames, np.arange(4)) == pytest.approx(2 * (9 + 49))

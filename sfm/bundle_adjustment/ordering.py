@@ -22,8 +22,8 @@ def by_span(tracks: Tracks, rows: np.ndarray) -> np.ndarray:
 
 
 def cuts_of(frame: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Where a slice ends so that it spans not much more than its tracks do: short tracks, few and spread over a shot,
-    would tie all of it together.
+    """Where a slice ends so that it spans not much more than its tracks do, or than `_PART_FRAMES` where these have few
+    observations: short tracks, few and spread over a shot, would tie all of it together.
 
     frame (n,): of the observations, as `by_span` sorts them; starts (tracks,): where each track does.
     """

@@ -147,7 +147,8 @@ class Posterior:
         """Of the lens, from how far frames and regions of the picture disagree about it.
 
         Errors that a frame has in common (a stabiliser's warp, a shutter's wobble) or a region of the picture (a lens
-        that bends otherwise) show here, which `lens` takes for noise of each track. Of noise alone both say the same.
+        that bends otherwise) show here, which `lens` takes for noise of each track. Where there is noise alone both say
+        about the same, as far as the tracks tell the lens: what is known of it beforehand is in `lens` only.
         """
         problem, size = self.problem, self.problem.num_shared
         if self.covariance is None or not size:

@@ -67,7 +67,9 @@ def insert(
     wanted, named = result_arguments.frames_of(shot, frames), result_arguments.frame_of(shot, frame)
     if mesh == "cone-grid" and at is not None:
         raise UsageError("--mesh cone-grid: stands on the best points; --at is for the others")
-    spot, angles = insertion.parse_spot(at, named), result_arguments.light_of(light)
+    place = named if named is not None else wanted[len(wanted) // 2]
+    on_ground = at is None and bool(scene.has_camera[place])  # where these frames look
+    spot, angles = insertion.parse_spot(at, place if on_ground else named), result_arguments.light_of(light)
     shape = None if mesh == "cone-grid" else insertion.load_mesh(mesh)
     told, loudness = console.error_console(), console.loudness(False, False, False)
     with console.logging_to(told, loudness), console.stages(told, loudness) as progress:
@@ -81,7 +83,6 @@ def insert(
                 if depth is not None:
                     raise
                 told.print(f"nothing will hide the object: {error}")
-        place = named if named is not None else wanted[len(wanted) // 2]
         if shape is None:
             placement = insertion.cones_at_points(scene, place, size)
         else:

@@ -16,7 +16,7 @@ from scipy.ndimage import map_coordinates
 from sfm.depth.correction import MapErrors, Smoothness, corrected, smoothness_of
 from sfm.depth.model import DepthModel
 from sfm.depth.sampling import LARGEST_VALUE, SMALLEST_VALUE
-from sfm.depth_law import OUTLIER, depth_exponent, disparity_offset, spread_within
+from sfm.depth_law import depth_exponent, disparity_offset, outlier_limit, spread_within
 from sfm.errors import InputError
 from sfm.scene import Reconstruction, Support
 from sfm.video import Video
@@ -29,6 +29,7 @@ MAX_POINTS = 600  # of a frame that correct its map
 MIN_POINTS = 8  # of a frame; with fewer its map has no scale of its own
 EXPONENTS = 0.5, 2.5
 INFORMED = 0.5  # of the error expected of a map: points known better tell what its numbers mean
+MIN_KNOWN = 0.1  # of the points: with fewer by parallax the maps made the scene
 MIN_SPREAD = 0.05  # of log depth: flatter scenes tell no exponent
 MIN_CORRELATION = 0.3  # of ranks: below, maps contradict the solve
 MAX_WIDTH = 960  # px that a map is enlarged to, for smooth edges; larger maps stay as they are
@@ -125,10 +126,9 @@ def align_depth(reconstruction: Reconstruction, video: Video, model: DepthModel)
             f"{model.name}: its maps do not rise with the depth of the points (rank correlation {correlation:.2f}); "
             "say what they hold with --depth-kind, or give others"
         )
-    limit = OUTLIER * model.sigma
     exponent = 1.0
-    if spread_within(depth, limit) >= MIN_SPREAD:
-        exponent = depth_exponent(prior, depth, limit, EXPONENTS)
+    if spread_within(depth, np.inf) >= MIN_SPREAD:
+        exponent = depth_exponent(prior, depth, outlier_limit(model.sigma), EXPONENTS)
     sampled = [_raised(errors, exponent) for errors in sampled]
     level = float(np.median([np.median(errors.error) for errors in sampled]))
     some = sampled[:: -(-len(sampled) // SMOOTHNESS_FRAMES)]
@@ -167,7 +167,8 @@ def seen_points(reconstruction: Reconstruction, frame: int) -> np.ndarray:
 def _points_in(reconstruction: Reconstruction, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where a frame sees points (n, 2) px, their depths and sigmas of log depth.
 
-    Where parallax knows none the maps made the scene, and it is what they are aligned to, right or wrong: sigmas are 0.
+    Where parallax knows hardly any the maps made the scene, and it is what they are aligned to, right or wrong: sigmas
+    are 0.
     """
     tracks = seen_points(reconstruction, frame)
     tracks = tracks[np.isfinite(reconstruction.point_sigma[tracks])]
@@ -176,7 +177,7 @@ def _points_in(reconstruction: Reconstruction, frame: int) -> tuple[np.ndarray, 
     size = reconstruction.camera.width, reconstruction.camera.height
     keep = np.flatnonzero((in_cam[:, 2] > 0) & ((xy >= 0) & (xy <= size)).all(axis=1))
     sigma = reconstruction.point_sigma[tracks[keep]]
-    known = (reconstruction.support == Support.TRIANGULATED).any()
+    known = (reconstruction.support[reconstruction.has_point] == Support.TRIANGULATED).mean() > MIN_KNOWN
     return xy[keep], in_cam[keep, 2], sigma if known else np.zeros_like(sigma)
 
 
@@ -247,7 +248,7 @@ def _offset(reconstruction: Reconstruction, maps: dict[int, np.ndarray], expecte
             sampled.append((disparity[known], np.log(depth[known])))
     if not sampled:
         return 0.0
-    return disparity_offset(sampled, OUTLIER * expected)
+    return disparity_offset(sampled, outlier_limit(expected))
 
 
 def _beside_medians(sampled: list[MapErrors]) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,8 @@ def cones_at_points(
 
 
 def frame_of(reconstruction: Reconstruction, spot: Spot) -> int:
-    """The frame of a spot: the one named, that which first sees the track, or for the ground the middle one."""
+    """The frame of a spot: the one named, that which first sees the track, for the ground the middle one, for a place
+    in the picture the first."""
     if spot.frame is not None:
         if not reconstruction.has_camera[spot.frame]:
             raise InputError("--frame: this frame has no camera; choose another")
@@ -148,8 +149,10 @@ def frame_of(reconstruction: Reconstruction, spot: Spot) -> int:
     registered = np.flatnonzero(reconstruction.registered)
     if not len(registered):
         raise InputError("the solve has no camera: nothing can be put into the shot")
-    if spot.track is None or spot.track >= reconstruction.tracks.num_tracks:
+    if spot.track is None and spot.pixel is None:
         return int(registered[len(registered) // 2])
+    if spot.track is None or spot.track >= reconstruction.tracks.num_tracks:
+        return int(registered[0])
     tracks = reconstruction.tracks
     seen = tracks.frame[reconstruction.inliers & (tracks.track == spot.track)]
     return int(seen.min()) if len(seen) else int(registered[0])
@@ -248,6 +251,8 @@ def _ground(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | No
 
 def _on_level(points: np.ndarray, ground: Ground, center: np.ndarray) -> np.ndarray:
     """Which points (n, 3) lie on the ground, (n,) bool: none where it is not seen from above."""
+    if not len(points):
+        return np.zeros(0, bool)
     below = float(center @ ground.up) - ground.height
     distance = np.linalg.norm(points - center, axis=1)
     flat = np.abs(points @ ground.up - ground.height) < ON_PLANE * np.median(distance)
