@@ -1,4 +1,5 @@
-"""How far a digital object put into the shot is likely to slide: what the tracks leave open of cameras and lens.
+"""How far a digital object put into the shot is likely to slide: what the tracks leave open of cameras and lens, and
+where tracks beside one another are seen to be off together.
 
 Cameras and lenses are drawn from the Gaussian that the normal equations of the adjustment describe (Hartley and
 Zisserman 2004, section 5.2.4), and an object put where points are is seen through each of them, as `evaluation` does
@@ -20,6 +21,9 @@ class SlideOptions:
     draws: int = 30
     within: float = 0.9  # part of the draws whose slide stays below what is told
     places: int = 200  # where something is put, evenly spread over the points
+    cells: tuple[int, int] = (6, 4)  # regions of the picture, across and down, whose tracks may be off together
+    min_tracks: int = 12  # in a region, to tell
+    beyond_chance: float = 13.8  # of chi squared with two degrees of freedom: one in a thousand
 
 
 def likely_slide_px(known: Posterior, options: SlideOptions = SlideOptions()) -> float:
@@ -47,6 +51,34 @@ def likely_slide_px(known: Posterior, options: SlideOptions = SlideOptions()) ->
         # a point right in front of the lens may end up behind it: as far off as can be, but not unknown
         slides.append(np.quantile(np.nan_to_num(slide[on_plate], nan=np.inf), 0.95, method="nearest"))
     return float(np.quantile(slides, options.within, method="nearest")) if slides else float("nan")
+
+
+def seen_slide_px(scene: Reconstruction, options: SlideOptions = SlideOptions()) -> float:
+    """What 95 of 100 regions of the frames stay below, in which tracks are off together, px of the plate.
+
+    An object put there follows the solved camera, and the picture around it does not: a rolling shutter's wobble, a
+    stabiliser's warp, a lens of another kind. A region is off by the mean error of its inliers, where that is beyond
+    what their scatter explains. NaN where no region has enough. Limit: what all frames have in common moves the points.
+    """
+    tracks, (columns, rows) = scene.tracks, options.cells
+    use = np.flatnonzero(scene.inliers & scene.registered[tracks.frame])
+    error = tracks.whitened(tracks.xy[use] - scene.reprojections(use), use)  # sliding along edges is of no account
+    known = np.isfinite(error).all(axis=1)
+    use, error = use[known], error[known]
+    place = tracks.xy[use] * options.cells / (scene.camera.width, scene.camera.height)
+    column, row = np.clip(place, 0, np.array(options.cells) - 1).astype(int).T
+    region = (tracks.frame[use] * rows + row) * columns + column
+    count = np.bincount(region)
+    enough = count >= options.min_tracks
+    if not enough.any():
+        return float("nan")
+    seen = np.maximum(count, 1)
+    mean = np.stack([np.bincount(region, e) / seen for e in error.T])
+    of_mean = np.stack([np.bincount(region, e**2) / seen for e in error.T]) - mean**2
+    of_mean = np.maximum(of_mean, 1e-12) / np.maximum(count - 1, 1)
+    together = (mean**2 / of_mean).sum(0) > options.beyond_chance
+    off = np.sqrt(np.maximum((mean**2 - of_mean).sum(0), 0.0))
+    return float(np.quantile(np.where(together, off, 0.0)[enough], 0.95, method="nearest"))
 
 
 def _seen(

@@ -25,7 +25,7 @@ from sfm.calibration import LensEvidence, untold_readout, with_sigma
 from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
 from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Rigid3, Sim3
-from sfm.likely_slide import likely_slide_px
+from sfm.likely_slide import likely_slide_px, seen_slide_px
 from sfm.mapped_shot import MappedShot, Progress, check_registered, explains_more, map_from, map_shot
 from sfm.mapping import MappingOptions
 from sfm.motion import MotionEvidence, held_as
@@ -62,7 +62,7 @@ class SolveReport:
     prior_given: bool
     weakest: WeakestDirection  # of the cameras
     zoom_sigma: np.ndarray  # (frames,) of log focal length beside the first frame's, NaN without a zoom
-    slide_px: float  # an object put into the shot is likely to slide by less (`likely_slide`)
+    slide_px: float  # an object put into the shot is likely to slide by less, or is seen to (`likely_slide`)
     moving_tracks: int = 0  # on a body that moves on its own: left out
     survey: Survey | None = None
     survey_sigmas: tuple[np.ndarray, np.ndarray] | None = None  # `Survey.disagreement`
@@ -187,7 +187,8 @@ def _solve_set(
         solved, adjustment, settings = _last_adjustment(upright, priors, noise, found, options)
     known = Posterior(solved, priors, settings)
     lens_evidence = with_sigma(found.lens_evidence, known)
-    slide_px = likely_slide_px(known, options.slide)
+    seen = np.nan_to_num(seen_slide_px(solved, options.slide))  # few tracks say nothing
+    slide_px = float(np.maximum(likely_slide_px(known, options.slide), seen))
     adjusted = solved
     solved = _finish(solved, priors, tracks, lens, weight, options)
     cameras = known.cameras()

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mixed_shots import slide_px
+from solved import solve
 
+from sfm.likely_slide import seen_slide_px
 from sfm.motion import Motion
 from sfm.pipeline import Options, reconstruct_tracks
 from sfm.prior_weight import PriorWeightOptions
@@ -52,3 +54,24 @@ def test_the_unit_of_the_prior_is_of_no_account(rng):
     far = replace(shot.priors, depth=40 * shot.priors.depth)
     slides = [reconstruct_tracks(shot.tracks, priors, shot.camera)[1].slide_px for priors in (shot.priors, far)]
     assert slides[0] == pytest.approx(slides[1], rel=0.05)
+
+
+@pytest.mark.parametrize("warp", [0.0, 3.0])
+def test_tracks_that_are_off_together_are_seen(rng, warp):
+    """Frames stretched by themselves, as a rolling shutter leaves them behind a stabiliser: by 1.5 px at the border."""
+    shot = make_shot("dolly", rng=rng, num_frames=8, num_tracks=500, noise_px=0.3)
+    scene = replace(solve(shot, rng)[0], inliers=np.ones(len(shot.tracks), bool))
+    size = np.array([shot.camera.width, shot.camera.height])
+    aside = rng.standard_normal(8)[shot.tracks.frame, None] * (shot.tracks.xy / size - 0.5) * [0.0, warp]
+    scene = replace(scene, tracks=replace(shot.tracks, xy=shot.tracks.xy + aside))
+    found = seen_slide_px(scene)
+    if not warp:
+        assert found == 0.0
+    else:
+        off = np.abs(aside[:, 1])
+        assert 0.5 * np.quantile(off, 0.95) < found < 1.3 * np.quantile(off, 0.95)
+
+
+def test_regions_of_few_tracks_tell_no_slide(rng):
+    shot = make_shot("dolly", rng=rng, num_frames=4, num_tracks=30)
+    assert np.isnan(seen_slide_px(solve(shot, rng)[0]))
