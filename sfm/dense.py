@@ -24,6 +24,7 @@ from sfm.scene import Support
 from sfm.video import Video
 
 COMMENT = "held by a depth prior aligned to the solve's points: not measured by parallax"
+AXES = "x right, y down, z forward, in the world of points.ply"
 VERTEX = np.dtype(
     [
         *((name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")),
@@ -133,7 +134,7 @@ def _vertices(scene: DenseScene) -> PlyElement:
     for name, values in zip(VERTEX.names or (), columns.T, strict=False):
         vertex[name] = values
     vertex["support"] = Support.PRIOR
-    return PlyElement.describe(vertex, "vertex", comments=[COMMENT])
+    return PlyElement.describe(vertex, "vertex", comments=[COMMENT, AXES])
 
 
 def _write(path: str | Path, elements: list[PlyElement]) -> None:

@@ -52,6 +52,11 @@ class Ground:
         return [self._said_of_up(), self._said_of_height()]
 
     @property
+    def is_guess(self) -> bool:
+        """Whether up or height is hardly more than that."""
+        return not self.points or not self.stands_out or self._up_words == GUESS
+
+    @property
     def _up_words(self) -> str:
         if not self.up_sigma_deg or (self.planes >= 2 and self.up_sigma_deg < 2 and self.lead >= 1.5):
             return SURE

@@ -31,7 +31,16 @@ def test_insert_writes_a_movie(result, tmp_path, capsys):
     code, out, err = run(capsys, "insert", result, *words, "-o", movie)
     assert code == 0, err
     assert out.splitlines()[0] == str(movie)
+    assert "cube of 60, put down at 320,250, " in out and out.splitlines()[1].endswith("frame 10")
     assert len(open_video(movie)) == 4
+
+
+def test_a_folder_may_have_a_dot_in_its_name(result, tmp_path, capsys):
+    words = ("--mesh", "cube", "--at", "320,250", "--frame", 10, "--frames", "10-11", "--depth", "none")
+    code, _, err = run(capsys, "insert", result, *words, "-o", tmp_path / "sh010.v002")
+    assert code == 0 and len(list((tmp_path / "sh010.v002").iterdir())) == 2, err
+    code, _, err = run(capsys, "insert", result, *words, "-o", tmp_path / "film.avi")
+    assert code == 2 and ".mp4 or .mov" in err
 
 
 def test_cones_need_no_place_and_no_depth(result, tmp_path, capsys):

@@ -138,6 +138,20 @@ def test_chan_by_its_rules(rng, tmp_path, lens, aspect):
     assert "off the middle" not in (tmp_path / "camera.chan").read_text()
 
 
+def test_a_point_at_any_depth_is_left_out_of_the_scene(rng):
+    """But where none is known better."""
+    shot = make_shot("dolly", rng=rng, num_frames=4, num_tracks=20)
+    scene = solve(shot, rng)[0]
+    there = np.flatnonzero(scene.has_point)
+    sigma = np.full(20, 0.05)
+    sigma[there[3]] = 24.0
+    clip = shot_of(scene.camera, 4)
+    found = FilmCamera.of(dataclasses.replace(scene, point_sigma=sigma), clip)
+    assert found.tracks.tolist() == np.delete(there, 3).tolist()
+    unknown = FilmCamera.of(dataclasses.replace(scene, point_sigma=np.full(20, np.inf)), clip)
+    assert unknown.tracks.tolist() == there.tolist()
+
+
 def test_angles_do_not_jump(rng, tmp_path):
     """A camera that turns on past a half turn, in Euler angles and in the quaternions of the Blender script."""
     scene, shot = shot_with(rng, lost=())

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sfm.cli.words import DepthKind, app, calm_opencv
 from sfm.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from sfm.insertion import Spot
 
 
 class Upright(StrEnum):
@@ -96,6 +99,9 @@ def insert(
             progress=console.pace(progress, "inserting"),
         )  # fmt: skip
     print(done.place)
+    where = "on points of the picture" if shape is None else _where(spot)
+    stands = "" if shape is None else f", {'on a plane of the points there' if placement.on_plane else 'upright'}"
+    print(f"{mesh} of {placement.size:.3g}, put down {where}{stands}; frame {shot.frame_numbers[placement.frame]}")
     for numbers, what in (
         (done.without_camera, "without a camera, the plate as it is"),
         (done.unreadable, "that cannot be decoded"),
@@ -104,6 +110,12 @@ def insert(
     ):
         if numbers:
             print(f"frames {what}: {frame_ranges(numbers, shot.frame_numbers)}")
+
+
+def _where(spot: "Spot") -> str:
+    if spot.track is not None:
+        return f"on track {spot.track}"
+    return "on the ground" if spot.pixel is None else "at {:g},{:g}".format(*spot.pixel)
 
 
 @app.command()

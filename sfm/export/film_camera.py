@@ -24,6 +24,7 @@ METERS = {"m": 1.0, "cm": 0.01}
 NEAR_M, FAR_M = 0.01, 1e4  # what a camera shows: programs' own near planes cut small sets
 MM_PER_INCH = 25.4
 MAX_LOCATORS = 300
+UNKNOWN = 1.0  # relative standard deviation of a depth, beyond which it is not known
 PARTS = 3  # of the picture's width and height, and of the shot, that give points in turn
 Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # from y up
 FLIP = np.array([1.0, -1.0, -1.0])  # y down, z forward to y up, z backward; its own inverse
@@ -43,6 +44,14 @@ class FilmOptions:
             raise UsageError(f"--sensor-mm {self.sensor_mm:g}: expected a positive number")
         if self.unit not in METERS:
             raise UsageError(f"--units {self.unit}: not one of {', '.join(METERS)}")
+
+
+def _located(reconstruction: Reconstruction) -> np.ndarray:
+    """Tracks with a point, but those whose depth is anything: one of these puts "frame all" out of sight. All, where
+    that is all there is."""
+    there = reconstruction.has_point
+    known = there & ~(reconstruction.point_sigma > UNKNOWN)
+    return np.flatnonzero(known if known.any() else there)
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class FilmCamera:
         """Of a solve, in its own world, turned so that y is up. Raises `InputError` where no frame has a camera."""
         if not reconstruction.has_camera.any():
             raise InputError(f"{shot.name}: no frame has a camera; there is nothing to export")
-        frames, tracks = np.flatnonzero(reconstruction.has_camera), np.flatnonzero(reconstruction.has_point)
+        frames, tracks = np.flatnonzero(reconstruction.has_camera), _located(reconstruction)
         numbers, scale = np.asarray(shot.frame_numbers), 1 / METERS[options.unit]
         cams = reconstruction.cams_from_world[frames].inverse()
         rotation = FLIP[:, None] * cams.rotation * FLIP

@@ -13,6 +13,7 @@ from sfm.files import replacing
 from sfm.images import write_exr
 from sfm.insertion.placing import Placement
 from sfm.insertion.rendering import Layer, Light, Renderer
+from sfm.movies import MOVIE_SUFFIXES
 from sfm.scene import Reconstruction
 from sfm.video import Video
 from sfm.view.movie import SUFFIXES, check_name, write_movie
@@ -101,7 +102,7 @@ def insert(
 def check_insertion(output: str | Path) -> None:
     """Raise `UsageError` unless `insert` can write there: in place of a movie, into no folder that holds anything."""
     output = Path(output)
-    if output.suffix and not output.is_dir():
+    if output.suffix.lower() in MOVIE_SUFFIXES and not output.is_dir():
         check_name(output)
     elif output.is_dir() and any(output.iterdir()):
         raise UsageError(f"{output}: holds something already; choose another folder for the pictures")

@@ -239,6 +239,8 @@ def _ground(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | No
             on_ground = highest
         elif len(on_ground):
             logger.warning("the ground is a guess: the lowest that was seen")
+    elif found.is_guess:
+        logger.warning("the ground is hardly more than a guess, as sfm orient says; tell it what is level")
     if not len(on_ground):
         raise InputError("no ground is to be found under the camera: say where with --at")
     xy = reconstruction.camera.at(frame).img_from_cam(reconstruction.cams_from_world[frame].apply(on_ground))
