@@ -8,7 +8,7 @@ the two that fits all cameras best: overlap of the two masks (intersection over 
 A second cube stands half behind the nearest thing in the picture: part of its pixels that the aligned depth maps hide,
 or leave, as true depth does. Depth maps aligned to the solve are compared with true depth. The sample shot is solved
 here, of SHARED_DATA rendered_dolly; results are kept in `--solved` and found there again. With `--blender`, a Python
-that has bpy, three sets are rendered (`sets.py`; kept in `--sets`) that nothing was chosen on, and cubes put half
+that has bpy, three sets are rendered (`sets.py`; kept in `--sets`) that no constant was chosen on, and cubes put half
 behind whatever there is all over the picture, also with other constants of the alignment. Writes insertion.md and
 insertion.json beside this file. Needs open3d.
 """
@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
-from new_sets import new_shots, render
+from furnished_sets import furnished_shots, render
 
 import sfm
 from sfm import insertion
@@ -33,6 +33,7 @@ from sfm.depth import aligned as aligned_depth
 from sfm.depth.aligned import AlignedDepth, AlignedMap, align_depth
 from sfm.depth.model import DepthModel
 from sfm.depth.reopening import opened_depth
+from sfm.errors import InputError
 from sfm.evaluation import MAX_TRUE_DEPTH, GroundTruth
 from sfm.geometry import Rigid3
 from sfm.geometry.transform import Sim3
@@ -139,7 +140,10 @@ def occlusion(
         hidden.append(behind[on].mean())
         apart = np.abs(np.log(true_depth[on]) - np.log(depth[on])) > CLEAR
         clear.append(((seen >= SEEN) == ~behind)[on][apart].mean())
-    return Occlusion(len(right), float(np.min(right)), *(float(np.mean(one)) for one in (right, hidden, clear)))
+    if not right:
+        raise InputError(f"no frame of {[int(frame) for frame in frames]} sees the cube")
+    means = (float(np.nanmean(one)) for one in (right, hidden, clear))
+    return Occlusion(len(right), float(np.min(right)), *means)
 
 
 def half_hidden(
@@ -326,11 +330,11 @@ def main() -> None:
         parser.add_argument(option, type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found, choices = old_shots(given.shared, given.solved or Path(folder)), {}
+        found, choices = shots_at_hand(given.shared, given.solved or Path(folder)), {}
         sets = given.sets or Path(folder) / "sets"
         if given.blender:
             render(given.blender, sets)
-        for name, shot in new_shots(sets, given.network).items():
+        for name, shot in furnished_shots(sets, given.network).items():
             for prior, (place, kind) in shot.priors.items():
                 result = (given.solved or Path(folder)) / f"{name}, {prior}"
                 if not result.is_dir():
@@ -343,7 +347,7 @@ def main() -> None:
     print((HERE / "insertion.md").read_text())
 
 
-def old_shots(shared: Path | None, folder: Path) -> dict[str, dict]:
+def shots_at_hand(shared: Path | None, folder: Path) -> dict[str, dict]:
     """The sample shot, and of the shared data the rendered push-in."""
     shots = {"sample shot": (SAMPLE / "sample.mp4", SAMPLE / "depth", (622.65, 640, 360), SAMPLE / "true_depth.npz")}
     if shared:
@@ -385,16 +389,26 @@ def _table(found: dict[str, dict]) -> str:
     return "# A cube in the shot, beside the truth\n\n" + "\n".join(rows) + "\n"
 
 
+REASON = (
+    "The constants were chosen on the sample shot and the rendered push-in and not changed for these sets, though others"
+    " are in the mean one part in a hundred better: 1,200 points take 3.5 times as long a frame; a light tail and edges"
+    " as blurred gain with the network, which hardly sees these objects, and lose with other maps. How the offset of"
+    " disparity is read was mended on these sets."
+)
+
+
 def _table_of_choices(everywhere: dict[str, dict]) -> str:
     if not everywhere:
         return ""
     rows = [
         "",
-        "## Other constants of the alignment, on sets that nothing was chosen on",
+        "## Other constants of the alignment, on sets that none was chosen on",
         "",
         "Cubes half behind whatever there is, up to one in each sixth of the picture. Occlusion right, of the pixels"
         f" where the set is nearer or farther than the cube by more than {100 * CLEAR:.0f} % (of all), mean over cubes"
         " and frames; and how far the maps are off in the median.",
+        "",
+        REASON,
         "",
         f"| shot | cubes | {' | '.join(CHOICES)} |",
         "|---|---|" + "---|" * len(CHOICES),

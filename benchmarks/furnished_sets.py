@@ -1,6 +1,6 @@
 """What `sets.py` renders made into shots: true cameras and depth, and depth maps as networks spoil them.
 
-Nothing in `sfm` was chosen on these sets. Each comes with maps whose depth is squeezed, wrong by a smooth field of 20 %
+No constant in `sfm` was chosen on these sets. Each comes with maps whose depth is squeezed, wrong by a smooth field of 20 %
 and blurred at a quarter of the size (`data/make_priors.py`), the same as affine disparity of unknown scale and offset,
 true depth of that size, which shows what is lost by size alone, and, where a `.tflite` network is given, that.
 """
@@ -24,7 +24,7 @@ SHIFT = 0.35  # of the median disparity, that affine disparity leaves out
 
 
 @dataclass(frozen=True)
-class NewShot:
+class FurnishedShot:
     """A rendered shot: its frames, its lens (focal length, width and height, px), the truth, and its depth maps: where,
     and what they hold.
     """
@@ -42,7 +42,7 @@ def render(blender: Path, folder: Path) -> None:
         subprocess.run([blender, HERE / "sets.py", folder, *lacking], check=True, stdout=subprocess.DEVNULL)
 
 
-def new_shots(folder: Path, network: Path | None = None) -> dict[str, NewShot]:
+def furnished_shots(folder: Path, network: Path | None = None) -> dict[str, FurnishedShot]:
     """The shots of a folder that `render` filled; maps are added beside the frames."""
     shots = {}
     for gt in sorted(folder.glob("*/gt.json")):
@@ -57,7 +57,7 @@ def new_shots(folder: Path, network: Path | None = None) -> dict[str, NewShot]:
             priors["network"] = (network, "depth")
         truth = GroundTruth.load(gt, place / "true_depth.npz")
         lens = float(truth.camera.focal_length[0, 0]), truth.camera.width, truth.camera.height
-        shots[place.name] = NewShot(place / "frames", lens, truth, priors)
+        shots[place.name] = FurnishedShot(place / "frames", lens, truth, priors)
     return shots
 
 
