@@ -1,8 +1,8 @@
 """What `sets.py` renders made into shots: true cameras and depth, and depth maps as networks spoil them.
 
-No constant in `sfm` was chosen on these sets. Each comes with maps whose depth is squeezed, wrong by a smooth field of 20 %
-and blurred at a quarter of the size (`data/make_priors.py`), the same as affine disparity of unknown scale and offset,
-true depth of that size, which shows what is lost by size alone, and, where a `.tflite` network is given, that.
+No constant in `sfm` was chosen on these sets. Each comes with maps whose depth is squeezed, wrong by a smooth field of
+20 % and blurred at a quarter of the size (`data/make_priors.py`), the same as affine disparity of unknown scale and
+offset, true depth of that size, which shows what is lost by size alone, and, where a `.tflite` network is given, that.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The fast part of `benchmarks/shots_as_they_come.py`: one seed of each synthetic row, shorter, held to its bar."""
+"""The fast part of `benchmarks/shots_as_they_come.py`: a seed of some synthetic rows, shorter, held to its bar."""
 
 import numpy as np
 import pytest
