@@ -391,9 +391,9 @@ def _table(found: dict[str, dict]) -> str:
 
 REASON = (
     "The constants were chosen on the sample shot and the rendered push-in and not changed for these sets, though"
-    " others are in the mean one part in a hundred better: 1,200 points take 3.5 times as long a frame; a light tail and edges"
-    " as blurred gain with the network, which hardly sees these objects, and lose with other maps. How the offset of"
-    " disparity is read was mended on these sets."
+    " others are in the mean one part in a hundred better: 1,200 points take 3.5 times as long a frame; a light tail"
+    " and edges as blurred gain with the network, which hardly sees these objects, and lose with other maps. How the"
+    " offset of disparity is read was mended on these sets."
 )
 
 
