@@ -52,9 +52,14 @@ class Ground:
         return [self._said_of_up(), self._said_of_height()]
 
     @property
+    def is_guessed_up(self) -> bool:
+        """Whether up is hardly more than a guess."""
+        return self._up_words == GUESS
+
+    @property
     def is_guess(self) -> bool:
-        """Whether up or height is hardly more than that."""
-        return not self.points or not self.stands_out or self._up_words == GUESS
+        """Whether up or height is."""
+        return not self.points or not self.stands_out or self.is_guessed_up
 
     @property
     def _up_words(self) -> str:

@@ -15,9 +15,10 @@ from sfm.evaluation import GroundTruth
 from sfm.geometry import Camera, Rigid3
 from sfm.geometry.rotation import rotation_from_rotvec
 from sfm.geometry.transform import Sim3
+from sfm.ground import Ground
 from sfm.insertion.compositing import composite, visible
 from sfm.insertion.objects import Mesh, load_mesh
-from sfm.insertion.placing import Placement, Spot, _lowest_height, parse_spot, placed
+from sfm.insertion.placing import Placement, Spot, _as_built, _lowest_height, parse_spot, placed
 from sfm.insertion.rendering import Renderer
 from sfm.scene import Reconstruction, Support, Tracks
 from sfm.video import open_video
@@ -406,3 +407,18 @@ def test_on_the_rendered_push_in_all_frames_meet_the_bars(shared, tmp_path):
     assert found["agreement"]["iou"] >= 0.97 and found["agreement"]["centroid_px"] <= 0.3
     assert 0.3 < found["occlusion"]["hidden"] < 0.8 and found["occlusion"]["worst"] >= 0.95
     assert found["depth"]["aligned"] < 0.03 < found["depth"]["model"]
+
+
+@pytest.mark.parametrize(
+    ("leans_deg", "scatter", "found_deg"),
+    [(12.0, 0.2, 0.0), (12.0, 0.01, 12.0), (80.0, 0.2, 90.0), (80.0, 0.01, 80.0), (45.0, 0.3, 45.0)],
+)
+def test_a_plane_is_level_or_plumb_where_its_points_leave_that_open(leans_deg, scatter, found_deg):
+    """A floor of few points is level, a wall plumb; a ramp that is clearly one stays."""
+    up = np.array([0.0, -1.0, 0.0])
+    normal = np.array([np.sin(np.radians(leans_deg)), -np.cos(np.radians(leans_deg)), 0.0])
+    ground = Ground(up, 1.0, planes=3, lead=4.0, height=-1.0, points=80, stands_out=True)
+    found = _as_built(normal, scatter, ground)
+    assert np.degrees(np.arccos(found @ up)) == pytest.approx(found_deg, abs=1e-6)
+    guessed = Ground(up, 15.0, planes=0)
+    assert _as_built(normal, scatter, guessed) is normal

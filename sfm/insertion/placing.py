@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from sfm.depth.aligned import AlignedDepth, AlignedMap, seen_points
 from sfm.errors import InputError, UsageError, require
 from sfm.geometry.transform import Sim3
-from sfm.ground import Ground, find_ground
+from sfm.ground import BUILT_SIGMA_DEG, Ground, find_ground
 from sfm.insertion.objects import Mesh, load_mesh
 from sfm.planes import KNOWN
 from sfm.scene import Reconstruction, Support
@@ -202,7 +202,8 @@ def _map_at(aligned: AlignedMap | None, place: np.ndarray) -> float:
 def _normal(reconstruction: Reconstruction, frame: int, point: np.ndarray) -> np.ndarray | None:
     """Normal (3,) of the plane that the points around lie on, towards the camera; None where they do not.
 
-    The tracks' points alone are asked: a map that is right to some per cent may lean by tens of degrees.
+    The tracks' points alone are asked: a map that is right to some per cent may lean by tens of degrees. Where up is
+    known, a plane that is level or plumb as far as the points tell is so.
     """
     points = _good_points(reconstruction)
     depth = float(reconstruction.cams_from_world[frame].apply(point)[2])
@@ -219,7 +220,24 @@ def _normal(reconstruction: Reconstruction, frame: int, point: np.ndarray) -> np
     to_camera = reconstruction.centers_in_world[frame] - point
     if abs(normal @ to_camera) < MIN_SLOPE * np.linalg.norm(to_camera):
         return None
-    return _towards(normal, to_camera)
+    return _as_built(_towards(normal, to_camera), float(spread[2] / spread[1]), find_ground(reconstruction))
+
+
+def _as_built(normal: np.ndarray, scatter: float, ground: Ground) -> np.ndarray:
+    """A plane's normal, made level or plumb if it is so within twice what its points leave open.
+
+    scatter: of the points off the plane over their extent along it, as neighbours are off together.
+    """
+    if ground.is_guessed_up:
+        return normal
+    lean = float(normal @ ground.up)
+    limit = 2 * np.hypot(np.arctan(scatter), np.radians(np.hypot(ground.up_sigma_deg, BUILT_SIGMA_DEG)))
+    if np.arccos(min(abs(lean), 1.0)) < limit:
+        return np.sign(lean) * ground.up
+    if np.arcsin(min(abs(lean), 1.0)) < limit:
+        flat = normal - lean * ground.up
+        return flat / np.linalg.norm(flat)
+    return normal
 
 
 def _ground(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | None) -> tuple[np.ndarray, np.ndarray]:
