@@ -88,6 +88,7 @@ def _histogram(histogram: dict[str, Any], label: str, factor: float) -> str:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < DECADES * low else (1,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
+    axes.set_ylim(top=1.3 * float((known + held).max()))  # room for the legend
     axes.legend(fontsize=8)
     return _svg(figure, label)
 
@@ -171,6 +172,7 @@ def _finish(
     axes.ticklabel_format(useOffset=False, axis="x")
     axes.set_xlabel("plate number")
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=whole))
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 5))  # longer ones would run into the label
     axes.yaxis.set_label_coords(-0.065, 0.5)
     if legend:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=8, borderaxespad=0.1)
