@@ -65,9 +65,7 @@ def seen_slide_px(scene: Reconstruction, options: SlideOptions = SlideOptions())
     error = tracks.whitened(tracks.xy[use] - scene.reprojections(use), use)  # sliding along edges is of no account
     known = np.isfinite(error).all(axis=1)
     use, error = use[known], error[known]
-    place = tracks.xy[use] * options.cells / (scene.camera.width, scene.camera.height)
-    column, row = np.clip(place, 0, np.array(options.cells) - 1).astype(int).T
-    region = (tracks.frame[use] * rows + row) * columns + column
+    region = tracks.frame[use] * rows * columns + scene.camera.regions(tracks.xy[use], columns, rows)
     count = np.bincount(region)
     enough = count >= options.min_tracks
     if not enough.any():

@@ -12,6 +12,7 @@ from enum import StrEnum
 import numpy as np
 
 from sfm.depth_law import depth_exponent, disparity_offset, outlier_limit, spread_within
+from sfm.geometry.camera import Camera
 from sfm.geometry.transform import Sim3
 from sfm.scene import DepthPriors, Reconstruction, in_the_sky
 
@@ -191,9 +192,8 @@ def _errors(
 
     limit: larger errors are outliers.
     """
-    width, height = scene.camera.width, scene.camera.height
     plain = points.log_z - points.log_prior
-    sigma, measurements = _worth(plain, points.xy, width, height)
+    sigma, measurements = _worth(plain, points.xy, scene.camera)
     if _spread(points.log_prior) < options.min_spread:
         return 1.0, sigma, measurements
     exponent = depth_exponent(points.log_prior, points.log_z, limit, options.exponents)
@@ -201,26 +201,25 @@ def _errors(
     better = spread_within(plain, limit) / spread_within(points.log_prior - points.log_z / exponent, limit)
     if measurements * np.log(better) < options.exponent_gain:
         return 1.0, sigma, measurements
-    return exponent, *_worth(points.log_z - exponent * points.log_prior, points.xy, width, height)
+    return exponent, *_worth(points.log_z - exponent * points.log_prior, points.xy, scene.camera)
 
 
 def _rank_correlation(points: _Points, scene: Reconstruction) -> tuple[float, float]:
     """Of prior and depth; and its standard deviation were they unrelated: large only where both are smooth."""
     if _spread(points.log_prior) < 1e-3:
         return 0.0, 1.0
-    size = scene.camera.width, scene.camera.height
-    together = min(_share(values, points.xy, *size) for values in (points.log_prior, points.log_z))
+    together = min(_share(values, points.xy, scene.camera) for values in (points.log_prior, points.log_z))
     # Spearman's; scipy.stats takes longer to import than a small shot to map
     ranks = [np.argsort(np.argsort(values)) for values in (points.log_prior, points.log_z)]
     correlation = float(np.asarray(np.corrcoef(ranks[0], ranks[1]))[0, 1])
     return correlation, float(np.sqrt(together / len(points.log_z)))
 
 
-def _worth(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> tuple[float, float]:
+def _worth(error: np.ndarray, xy: np.ndarray, camera: Camera) -> tuple[float, float]:
     """Relative error by MAD, and how many independent measurements so many points with such an error are."""
     error = error - np.median(error)
     sigma = float(np.clip(_spread(error), 0.02, 1.0))
-    return sigma, max(len(error) / _share(np.clip(error, -3 * sigma, 3 * sigma), xy, width, height), 1.0)
+    return sigma, max(len(error) / _share(np.clip(error, -3 * sigma, 3 * sigma), xy, camera), 1.0)
 
 
 def _spread(values: np.ndarray) -> float:
@@ -236,14 +235,13 @@ def _with_offset(priors: DepthPriors, offset: float) -> DepthPriors:
     return replace(priors, depth=depth, sigma=np.hypot(priors.sigma, in_the_sky(depth)))
 
 
-def _share(error: np.ndarray, xy: np.ndarray, width: int, height: int) -> float:
+def _share(error: np.ndarray, xy: np.ndarray, camera: Camera) -> float:
     """Points that are wrong together: variance of the mean of a cell of the picture over that of independent errors.
 
     One-way analysis of variance on `CELLS`; independent errors give 1.
     """
     columns, rows = CELLS
-    column, row = (np.clip(xy.T[i] * CELLS[i] // size, 0, CELLS[i] - 1) for i, size in enumerate((width, height)))
-    cell = (row * columns + column).astype(int)
+    cell = camera.regions(xy, columns, rows)
     count = np.bincount(cell, minlength=rows * columns)
     used = count > 0
     mean = np.bincount(cell, error, rows * columns)[used] / count[used]

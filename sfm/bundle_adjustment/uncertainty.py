@@ -159,10 +159,9 @@ class Posterior:
         moves = [influence(problem, self._start, np.r_[c, self.system.follow(c).T.ravel()]) for c in columns.T]
         frame, block = problem.kept_index, problem.eliminated_index
         seen = np.bincount(block)
-        middle = np.stack([np.bincount(block, xy) / seen for xy in problem.xy])[:, block]
-        camera = self.scene.camera
-        column, row = np.clip(_CELLS * middle // np.array([[camera.width], [camera.height]]), 0, _CELLS - 1).astype(int)
-        return self._lens_sigma(np.sqrt([between_clusters(u, frame, _CELLS * row + column) for u in moves]))
+        middle = np.column_stack([np.bincount(block, xy) / seen for xy in problem.xy])
+        region = self.scene.camera.regions(middle, _CELLS, _CELLS)[block]
+        return self._lens_sigma(np.sqrt([between_clusters(u, frame, region) for u in moves]))
 
     def cameras(self) -> CameraSigma:
         """Of every frame's camera."""

@@ -112,6 +112,15 @@ class Camera:
         undistorted = cv2.undistortPoints(flat, np.eye(3), self.distortion, criteria=criteria)
         return undistorted.reshape(cam_points.shape)
 
+    def regions(self, xy: np.ndarray, across: int, down: int) -> np.ndarray:
+        """Which part of the picture, counted by rows, each of (n, 2) px lies in, or next to; (n,) int.
+
+        >>> Camera.from_fov_deg(50, 1920, 1080).regions(np.array([[100, 100], [1900, 600], [-5, 1080]]), 6, 4).tolist()
+        [0, 17, 18]
+        """
+        place = np.clip(xy * (across, down) // (self.width, self.height), 0, (across - 1, down - 1)).astype(int)
+        return place[:, 1] * across + place[:, 0]
+
     def _distort(self, cam_points: np.ndarray) -> np.ndarray:
         """OpenCV's radial-tangential model on the plane z = 1 (OpenCV documentation, calib3d)."""
         if not len(self.distortion):

@@ -3,7 +3,7 @@ moved it where it is."""
 
 import numpy as np
 
-from sfm.least_squares.problem import Problem, knee_of, slices
+from sfm.least_squares.problem import Problem, knee_of, robust_weights, slices
 from sfm.least_squares.ties import ties_of
 from sfm.threads import in_threads
 
@@ -55,14 +55,11 @@ def influence(problem: Problem, x: np.ndarray, column: np.ndarray) -> np.ndarray
 
     def part(rows: slice) -> None:
         lin = at.linearize(rows)
-        weights = np.empty_like(lin.residuals)
-        for unit, loss, knee in problem.losses:
-            weights[unit] = loss((lin.residuals[unit] ** 2).sum(0), knee_of(knee, rows))[1]
         change = np.einsum("rkn,kn->rn", lin.kept, kept.take(problem.kept_index[rows], axis=1))
         change += np.einsum("rbn,b->rn", lin.shared, shared)
         if eliminated.size:
             change += np.einsum("ren,en->rn", lin.eliminated, eliminated.take(problem.eliminated_index[rows], axis=1))
-        found[rows] = -(weights * lin.residuals * change).sum(0)
+        found[rows] = -(robust_weights(problem, lin.residuals, rows) * lin.residuals * change).sum(0)
 
     in_threads(part, slices(problem))
     return found

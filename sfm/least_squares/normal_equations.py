@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sfm.least_squares.coupling import Bundle, Coupling, bundles, couplings, dense, squared
-from sfm.least_squares.problem import Evaluation, Problem, knee_of
+from sfm.least_squares.problem import Evaluation, Problem, robust_weights
 from sfm.least_squares.reduced_system import ReducedSystem
 from sfm.least_squares.ties import TiedSystem, ties_of
 from sfm.threads import each_in_threads, in_threads
@@ -102,9 +102,7 @@ class NormalEquations:
         and g."""
         problem, rows, kept = self.problem, coupling.rows, coupling.kept - coupling.low
         lin = at.linearize(rows)
-        weights = np.empty_like(lin.residuals)
-        for unit, loss, knee in problem.losses:
-            weights[unit] = np.sqrt(loss((lin.residuals[unit] ** 2).sum(0), knee_of(knee, rows))[1])
+        weights = np.sqrt(robust_weights(problem, lin.residuals, rows))
         r = lin.residuals * weights
         A, B, C = (J * weights[:, None] for J in (lin.kept, lin.eliminated, lin.shared))
         k, b = problem.kept_size, problem.num_shared

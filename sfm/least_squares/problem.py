@@ -128,6 +128,14 @@ def knee_of(knee: np.ndarray | float, rows: slice) -> np.ndarray | float:
     return knee[rows] if isinstance(knee, np.ndarray) else knee
 
 
+def robust_weights(problem: Problem, residuals: np.ndarray, rows: slice) -> np.ndarray:
+    """What the losses leave of each residual of a slice, (rows, n): of its square."""
+    weights = np.empty_like(residuals)
+    for unit, loss, knee in problem.losses:
+        weights[unit] = loss((residuals[unit] ** 2).sum(0), knee_of(knee, rows))[1]
+    return weights
+
+
 def slices(problem: Problem) -> list[slice]:
     """Observations in slices that end where an eliminated block ends and fit the cache."""
     index = problem.eliminated_index
