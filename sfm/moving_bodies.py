@@ -283,6 +283,5 @@ def _error(matches: _Matches, pose: Rigid3, options: MovingBodiesOptions) -> tup
 def _likeness_to_a_set(group: np.ndarray, matches: _Matches, camera: Camera) -> float:
     """How far, how spread out and how many: log of depth and of occupied cells count double."""
     inside = np.isin(matches.track, group)
-    cell = np.clip(matches.xy[inside] * [6, 4] // [camera.width, camera.height], 0, [5, 3]).astype(int)
-    cells = len(np.unique(cell[:, 1] * 6 + cell[:, 0]))
+    cells = len(np.unique(camera.regions(matches.xy[inside], 6, 4)))
     return float(2 * np.log(np.median(matches.depth[inside])) + 2 * np.log(cells) + np.log(group.sum()))

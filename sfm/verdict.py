@@ -146,11 +146,10 @@ def judge(
 
 def coverage(reconstruction: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
     """Inliers and occupied cells of nine of each frame, (frames,) each; infinite where it is not registered."""
-    tracks, camera = reconstruction.tracks, reconstruction.camera
+    tracks = reconstruction.tracks
     use = reconstruction.inliers & reconstruction.registered[tracks.frame]
-    cell = np.clip(tracks.xy[use] * 3 // np.array([camera.width, camera.height]), 0, 2).astype(int)
     counts = np.zeros((len(reconstruction.registered), 9), int)
-    np.add.at(counts, (tracks.frame[use], cell[:, 1] * 3 + cell[:, 0]), 1)
+    np.add.at(counts, (tracks.frame[use], reconstruction.camera.regions(tracks.xy[use], 3, 3)), 1)
     tracks, cells = (np.where(reconstruction.registered, n, np.inf) for n in (counts.sum(1), (counts > 0).sum(1)))
     return tracks, cells
 

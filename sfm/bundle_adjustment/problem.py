@@ -18,7 +18,7 @@ from sfm.bundle_adjustment.smoothness import around_zero, bends, steps
 from sfm.errors import NoSolutionError
 from sfm.geometry.rotation import left_jacobian, rotation_from_rotvec
 from sfm.geometry.transform import Rigid3
-from sfm.least_squares import Linearization, Loss, Losses, Ties
+from sfm.least_squares import Linearization, Loss, Losses, Ties, robust_weights
 from sfm.residuals import log_depth, radial_reprojection, reprojection
 from sfm.scene import DepthPriors, Reconstruction
 from sfm.survey import Survey
@@ -249,7 +249,7 @@ class ShotProblem:
     def _point_sigma(self, x: np.ndarray) -> np.ndarray:
         """Standard deviation of each point's log depth, cameras held fixed."""
         lin = self.at(x).linearize(slice(None))
-        weights = self.losses[0][1]((lin.residuals[:2] ** 2).sum(0), self.losses[0][2])[1]
+        weights = robust_weights(self, lin.residuals, slice(None))[0]  # x and y are one unit
         V = np.einsum("ran,rbn,n->nab", lin.eliminated[:2], lin.eliminated[:2], weights, optimize=True)
         starts = np.searchsorted(self.eliminated_index, np.arange(self.num_eliminated))
         V = np.add.reduceat(V, starts, axis=0)

@@ -16,6 +16,7 @@ from sfm.least_squares.problem import (
     SolverOptions,
     SolverReport,
     Status,
+    robust_weights,
 )
 from sfm.least_squares.schur import levenberg_marquardt
 from sfm.least_squares.scipy_reference import scipy_least_squares, sparse_jacobian
@@ -37,6 +38,7 @@ __all__ = [
     "influence",
     "levenberg_marquardt",
     "robust_cost",
+    "robust_weights",
     "scipy_least_squares",
     "sparse_jacobian",
 ]
