@@ -2,7 +2,9 @@
 
 import socket
 import sys
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -59,8 +61,7 @@ def test_points_lie_on_the_plate_through_the_camera_and_move_with_the_frames(vie
     browser.until(lambda: seen_there(browser, places(browser, inspection, 2), COLORS), 60, "points in frame 3")
     area = near_color(browser.picture().astype(int), PLATE, 12).sum()
     assert area == pytest.approx(plate_area(browser, inspection, 2), rel=0.1)  # a note of viser's hides a part
-    for _ in range(3):
-        button(browser, ">").click()
+    click_on(browser, button(browser, ">"), 3)
     browser.until(lambda: viewer.state.frame == 5)
     browser.until(lambda: seen_there(browser, places(browser, inspection, 5), COLORS), 30, "points in frame 6")
     button(browser, ">|").click()
@@ -100,6 +101,20 @@ def test_nothing_was_asked_of_anybody_else(viewer, browser):
     assert browser.complaints() == []
 
 
+def test_who_changes_what_is_seen_at_the_same_time_undoes_nothing():
+    """viser answers every click in a thread of its own."""
+    pytest.importorskip("viser")
+
+    def slow_step(now):
+        time.sleep(0.01)
+        return now.at(now.frame + 1, FRAMES)
+
+    with WebViewer(sliding_scene(), shot_of(LENS, FRAMES), port=free_port()) as viewer:
+        with ThreadPoolExecutor(6) as clicks:
+            list(clicks.map(viewer.change, [slow_step] * 6))
+        assert viewer.state.frame == 6
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux answers at every address of its own loop")
 def test_this_machine_alone_is_served(viewer):
     """A server for everybody would answer at 127.0.0.2 too."""
@@ -122,6 +137,12 @@ def box(browser: Browser, label: str):
 
 def button(browser: Browser, text: str):
     return browser.driver.find_element("xpath", f"//button[normalize-space()='{text}']")
+
+
+def click_on(browser: Browser, element, times: int) -> None:
+    """Click that often, and no faster than viser's page tells of: it sends the last of what was done in 50 ms."""
+    script = "const [at, n, end] = arguments; const go = i => i < n ? (at.click(), setTimeout(go, 60, i + 1)) : end();"
+    browser.driver.execute_async_script(f"{script} go(0)", element, times)
 
 
 def free_port() -> int:

@@ -9,6 +9,7 @@ import contextlib
 import io
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -98,10 +99,11 @@ class WebViewer:
         """What is looked at."""
         return self._state
 
-    def change(self, state: ViewState) -> None:
-        """Show another state."""
+    def change(self, turn: Callable[[ViewState], ViewState]) -> None:
+        """Show what `turn` makes of the state there is: of two who change it at a time none undoes the other's."""
         with self._lock, self._server.atomic():
-            old, self._state = self._state, state
+            old, state = self._state, turn(self._state)
+            self._state = state
             if (old.color_by, old.hidden, old.through) != (state.color_by, state.hidden, state.through):
                 self._draw_points()
             if (old.frame, old.through) != (state.frame, state.through):
@@ -121,20 +123,20 @@ class WebViewer:
         gui.set_panel_label(f"sfm view: {self._inspection.shot.name}")
         self._told = gui.add_markdown("")
         self._frame = gui.add_slider("Frame", first, first + max(self._count - 1, 1), 1, first + state.frame)
-        self._frame.on_update(lambda _: self.change(self._state.at(int(self._frame.value) - first, self._count)))
+        self._frame.on_update(lambda _: self.change(lambda now: now.at(int(self._frame.value) - first, self._count)))
         step = gui.add_button_group("Step", ("|<", "<", ">", ">|"))
         step.on_click(lambda event: self._step(event.target.value))
         self._play = gui.add_checkbox("Play", False)
         self._through = gui.add_checkbox("Through the camera", state.through, hint="The plate behind the points.")
-        self._through.on_update(lambda _: self.change(replace(self._state, through=self._through.value)))
+        self._through.on_update(lambda _: self.change(lambda now: replace(now, through=self._through.value)))
         colour = gui.add_dropdown("Colour", COLOR_MODES, initial_value=state.color_by)
-        colour.on_update(lambda _: self.change(replace(self._state, color_by=colour.value)))
+        colour.on_update(lambda _: self.change(lambda now: replace(now, color_by=colour.value)))
         self._size = gui.add_slider("Point size", 1, MOST, 1, min(max(round(options.point_size), 1), MOST))
         self._size.on_update(lambda _: self._draw_points())
         with gui.add_folder("Show"):
             for support, number in self._inspection.classes().items():
                 box = gui.add_checkbox(f"{CLASSES[support]} ({number:,})", True)
-                box.on_update(lambda _, support=support: self.change(self._state.toggling(support)))
+                box.on_update(lambda _, support=support: self.change(lambda now: now.toggling(support)))
             self._path, self._frusta = (
                 gui.add_checkbox("path", options.path),
                 gui.add_checkbox("frusta", options.frusta),
@@ -143,20 +145,21 @@ class WebViewer:
                 box.on_update(lambda _: self._show_layers())
         with gui.add_folder("Picked"):
             self._picked = gui.add_markdown(HINT)
-            gui.add_button("Let go").on_click(lambda _: self.change(self._state.picking(None)))
+            gui.add_button("Let go").on_click(lambda _: self.change(lambda now: now.picking(None)))
         gui.add_button("Overview").on_click(lambda event: self._step_back(event.client))
         gui.add_button("Save view").on_click(lambda event: self._save(event.client))
 
     def _step(self, where: str) -> None:
-        frame = {"|<": 0, "<": self._state.frame - 1, ">": self._state.frame + 1, ">|": self._count - 1}[where]
-        self._frame.value = self._first + self._state.at(frame, self._count).frame
+        with self._lock:  # clicks come in threads of their own: the second must step on from where the first led
+            frame = {"|<": 0, "<": self._state.frame - 1, ">": self._state.frame + 1, ">|": self._count - 1}[where]
+            self._frame.value = self._first + self._state.at(frame, self._count).frame
 
     def _keep_up(self) -> None:
         """Play, and show the plates that have been read meanwhile."""
         read, look_at = 0, 0.0
         while not self._closed.wait(1 / self._inspection.shot.fps):
             if self._play.value:
-                self._frame.value = self._first + (self._state.frame + 1) % self._count
+                self._step(">" if self._state.frame < self._count - 1 else "|<")
             if self._plates.read != read and time.monotonic() >= look_at:
                 read, look_at = self._plates.read, time.monotonic() + PLATES_EVERY_S
                 with self._lock:
@@ -216,9 +219,8 @@ class WebViewer:
         width, height = camera.image_width, camera.image_height
         observer = Camera.from_focal_px(0.5 * height / np.tan(0.5 * camera.fov), width, height)
         place = np.array(event.screen_pos) * [width, height]
-        self.change(
-            self._state.picking(self._inspection.pick(place, self._scene.observer(camera), observer, self._state))
-        )
+        cam_from_world = self._scene.observer(camera)
+        self.change(lambda now: now.picking(self._inspection.pick(place, cam_from_world, observer, now)))
 
     def _tell(self) -> None:
         state, shot = self._state, self._inspection.shot
