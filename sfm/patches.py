@@ -13,7 +13,7 @@ import numpy as np
 from sfm.threads import in_threads
 
 _MAX_ITERATIONS = 4
-_CONVERGED_PX = 0.02
+_CONVERGED_PX = 0.05  # a match that moved less is done: the next step is a small part of the last
 _PER_TRACK = ("template", "descent", "inverse_hessian", "halves", "affine", "whitening")
 _PART = 256  # patches matched together: a part stays in the cache
 _NOISE_RATIO = 170.0  # grey levels by which a pixel looks different later, over the px by which any match is off
