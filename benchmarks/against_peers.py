@@ -3,12 +3,12 @@
 usage: python benchmarks/against_peers.py SHARED_DATA [--blender PYTHON] [--only SHOT ...] [--lens known]
        [--patience 900]
 
-`sfm reconstruct --quiet`, COLMAP's incremental, tuned and global mapper (SHARED_DATA/../peer_colmap.py, needs pycolmap)
-and, where PYTHON has the module `bpy`, Blender's tracker (libmv_peer.py): each from the same frames, in a process of
-its own, with the lens told and without. Depth: the maps that a rendered shot comes with, of the others a small network.
-Seconds are of one run of the whole command; memory is the most its process held. "fails" is a solve of less than half
-the frames, or none within the patience; of a clip without truth there is coverage alone. Writes against_peers.md and
-.json beside this file, shot by shot.
+`sfm reconstruct --quiet`, the same with half the tracks (`--max-tracks 1000`), COLMAP's incremental, tuned and global
+mapper (SHARED_DATA/../peer_colmap.py, needs pycolmap) and, where PYTHON has the module `bpy`, Blender's tracker
+(libmv_peer.py): each from the same frames, in a process of its own, with the lens told and without. Depth: the maps
+that a rendered shot comes with, of the others a small network. Seconds are of one run of the whole command; memory is
+the most its process held. "fails" is a solve of less than half the frames, or none within the patience; of a clip
+without truth there is coverage alone. Writes against_peers.md and .json beside this file, shot by shot.
 """
 
 import argparse
@@ -40,6 +40,7 @@ SAMPLE = HERE.parent / "data" / "sample_shot"
 MEASURES = ("ate_pct", "rpe_rot_deg", "rpe_dir_deg", "auc10", "focal_err_pct", "slide_px", "path_over_depth")
 COMPARED = ("ate_pct", "rpe_rot_deg", "slide_px")
 COLMAP = ("COLMAP incremental", "COLMAP tuned", "COLMAP global")
+OURS, HALF = "sfm", "sfm, half the tracks"
 BLENDER = "Blender's tracker"
 LEAST_COVERAGE = 50  # per cent of the frames
 NETWORK = Path("depth_network") / "optimized_pydnet++.tflite"
@@ -107,8 +108,12 @@ SHOTS: dict[str, Callable[[Path], Shot]] = {
 def commands(asked: argparse.Namespace, shot: Shot, frames: Path, out: Path, lens_known: bool):
     """What to run, and where its model will be, by method."""
     lens = [f"{value!r}" for value in shot.lens or ()] if lens_known else []
-    ours = ["sfm", "reconstruct", frames, "--depth", shot.depth, "--no-cache", "--quiet", "-o", out / "sfm"]
-    runs = {"sfm": ([*ours, "--camera", ",".join(lens)] if lens else ours, out / "sfm")}
+    ours = ["sfm", "reconstruct", frames, "--depth", shot.depth, "--no-cache", "--quiet"]
+    ours += ["--camera", ",".join(lens)] if lens else []
+    runs = {
+        OURS: ([*ours, "-o", out / "sfm"], out / "sfm"),
+        HALF: ([*ours, "--max-tracks", "1000", "-o", out / "half"], out / "half"),
+    }
     for name in COLMAP:
         peer = asked.shared.resolve().parent / "peer_colmap.py"
         runs[name] = ([sys.executable, peer, frames, out / name, name.split()[1], *lens], out / name / "best")
@@ -172,7 +177,7 @@ def _fails(row: dict) -> bool:
 
 
 def _line(row: dict, rows: list[dict]) -> str:
-    ours = next(r for r in rows if r["method"] == "sfm" and _same(r, row))
+    ours = next(r for r in rows if r["method"] == OURS and _same(r, row))
     cells = [row["shot"], "known" if row["lens_known"] else "unknown", row["method"]]
     cells += [
         f"{row['seconds']:.0f}" + (", stopped" if row["stopped"] else ""),
@@ -190,8 +195,8 @@ def _same(a: dict, b: dict) -> bool:
 def improvement(rows: list[dict]) -> list[str]:
     """What is left of a peer's error, shot by shot."""
     lines = ["| shot | lens | beside | " + " | ".join(COMPARED) + " |", "|---" * (3 + len(COMPARED)) + "|"]
-    for ours in (row for row in rows if row["method"] == "sfm" and row.get("rpe_rot_deg") is not None):
-        peers = [row for row in rows if _same(row, ours) and row["method"] != "sfm"]
+    for ours in (row for row in rows if row["method"] == OURS and row.get("rpe_rot_deg") is not None):
+        peers = [row for row in rows if _same(row, ours) and row["method"] not in (OURS, HALF)]
         able = [row for row in peers if not _fails(row)]
         tuned = [row for row in able if row["method"] == "COLMAP tuned"]
         for name, among in (("COLMAP tuned", tuned), ("the best of them", able)):
