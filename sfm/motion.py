@@ -65,7 +65,8 @@ class MotionOptions:
 class MotionEvidence:
     """The verdict and the numbers behind it.
 
-    criterion: BIC of each model, lower is better, those of a moving camera with an Occam factor for its depths;
+    criterion: BIC of each model, lower is better, errors of a track that follow each other counted as one, those of a
+    moving camera with an Occam factor for its depths;
     parallax_deg: median over the tracks of the mapped scene; zoom: the focal length changes during the shot;
     preferred_focal_px: what the tracks would rather have than the focal length given, NaN when they do not mind it;
     zoom_change: of log focal length, of the model with a zoom, whether it was taken or not;
@@ -111,17 +112,19 @@ def classify_motion(
     models = {name: _model(name, part, noise, lens, options) for name in names}
     solves = _raced(models, part, priors, options)
     cost = {name: cost for name, (_, cost) in solves.items()}
-    price = float(np.log(2 * observations))
+    # by the model whose errors follow each other least: in a wrong one they do because it is wrong
+    together = min(serial_correlation(solves[k][0]) for k in names)
+    price = float(np.log(2 * observations / together))
     freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
-    depths = {k: _price_of_depths(solves[k][0], priors, k) for k in names}
-    criterion = {k: 2 * cost[k] + freedom[k] * price + depths[k] for k in names}
+    depths = {k: _price_of_depths(solves[k][0], priors, k, together) for k in names}
+    criterion = {k: 2 * cost[k] / together + freedom[k] * price + depths[k] for k in names}
 
     def gain(of: str, over: str) -> float:
-        """How much better the criterion is, errors that follow each other counted as one: a few tracks that wander
-        together look like a zoom, or another lens."""
-        together = serial_correlation(solves[over][0])
-        cheaper = 2 * (cost[over] - cost[of]) / together - (depths[of] - depths[over])
-        return float(cheaper - (freedom[of] - freedom[over]) * np.log(2 * observations / together))
+        """How much better the criterion is, errors that follow each other in the one it is over counted as one: a few
+        tracks that wander together look like a zoom, or another lens."""
+        of_it = serial_correlation(solves[over][0])
+        cheaper = 2 * (cost[over] - cost[of]) / of_it - (depths[of] - depths[over])
+        return float(cheaper - (freedom[of] - freedom[over]) * np.log(2 * observations / of_it))
 
     plain = min((k for k in names if not k.endswith("_zoom")), key=criterion.__getitem__)
     best = min(names, key=criterion.__getitem__)
@@ -251,12 +254,13 @@ def _solved(
     return solved, report.reprojection_cost
 
 
-def _price_of_depths(scene: Reconstruction, priors: DepthPriors, name: str) -> float:
+def _price_of_depths(scene: Reconstruction, priors: DepthPriors, name: str, together: float) -> float:
     """What the freedom of a depth for every point costs a moving camera: twice the log of how much narrower the tracks
-    make what the weak prior leaves open (the Occam factor, MacKay 1992). A depth that nobody measures costs nothing."""
+    make what the weak prior leaves open (the Occam factor, MacKay 1992). A depth that nobody measures costs nothing.
+    together: errors of a track that count as one."""
     if not name.startswith("free"):
         return 0.0
-    by_tracks = 1 / np.square(scene.point_sigma[scene.has_point & np.isfinite(scene.point_sigma)])
+    by_tracks = 1 / together / np.square(scene.point_sigma[scene.has_point & np.isfinite(scene.point_sigma)])
     by_prior = FREE_DEPTH_WEIGHT / float(np.nanmedian(priors.sigma)) ** 2
     return float(np.sum(np.log1p(by_tracks / by_prior)))
 
@@ -285,8 +289,9 @@ def held_still(scene: Reconstruction) -> Reconstruction:
 
 
 def _in_front(scene: Reconstruction) -> Reconstruction:
-    """Without points behind a camera that counts them as inliers."""
+    """Without points behind a camera that counts them as inliers, nor inliers of such points."""
     behind = scene.tracks.track[scene.inliers & (scene.points_in_cam()[:, 2] <= 0)]
     points = scene.points.copy()
     points[behind] = np.nan
-    return replace(scene, points=points)
+    lost = np.isin(scene.tracks.track, behind)
+    return replace(scene, points=points, inliers=scene.inliers & ~lost)

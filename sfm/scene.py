@@ -327,9 +327,12 @@ class Reconstruction:
         """`reprojection_errors` that count no more, along an edge a track can slide on, than it knows of that."""
         return np.linalg.norm(self.tracks.whitened(self.reprojections(rows) - self.tracks.xy[rows], rows), axis=1)
 
-    def rms_px(self, whitened: bool = False) -> float:
-        """Root mean square reprojection error of the inliers, px; NaN without any. whitened: of `whitened_errors`."""
-        rows = np.flatnonzero(self.inliers)
+    def rms_px(self, rows: np.ndarray | None = None, whitened: bool = False) -> float:
+        """Root mean square reprojection error of observations (n,), or the inliers, px; NaN without any.
+
+        whitened: of `whitened_errors`.
+        """
+        rows = np.flatnonzero(self.inliers) if rows is None else rows
         errors = self.whitened_errors(rows) if whitened else self.reprojection_errors(rows)
         return float(np.sqrt(np.mean(errors**2))) if len(errors) else float("nan")
 

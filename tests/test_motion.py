@@ -217,7 +217,7 @@ def test_a_depth_nobody_measures_costs_nothing(rng):
     scene, _ = solve(shot, rng, error=0.0)
     priors = DepthPriors(shot.priors.depth, np.full(len(shot.tracks), 0.2))
     known = int(scene.has_point.sum())
-    price = {s: _price_of_depths(replace(scene, point_sigma=np.full(120, s)), priors, "free") for s in (1e4, 0.01)}
+    price = {s: _price_of_depths(replace(scene, point_sigma=np.full(120, s)), priors, "free", 1.0) for s in (1e4, 0.01)}
     assert price[1e4] == pytest.approx(0, abs=1e-3)
     assert price[0.01] == pytest.approx(known * np.log1p(1e4 / (FREE_DEPTH_WEIGHT / 0.04)))
 

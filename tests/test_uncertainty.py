@@ -71,7 +71,7 @@ def test_solves_scatter_as_much_as_is_told(motion, frames, tracks, length, path,
     turned = truth.cams_from_world.rotation
     eye = truth.centers_in_world[0]
     known = Posterior(*_drawn(truth, shot.priors.depth, with_prior, rng), options)
-    known.inflation = 1.0  # these errors do not follow each other
+
     counted = known._counted() @ np.eye(truth.tracks.num_tracks)[known.problem.tracks]
     centers, turns, charts, focals = [], [], [], []
     for _ in range(DRAWS):
@@ -171,7 +171,7 @@ def test_a_camera_that_turns_knows_depth_from_the_prior_alone(rng, weight):
     priors = replace(shot.priors, sigma=np.full(len(shot.tracks), 0.2))
     options = BundleAdjustmentOptions(reproj_sigma_px=NOISE_PX, depth_weight=weight, refine_translation=False)
     known = Posterior(truth, priors, options)
-    known.inflation = 1.0
+
     cameras, (along, across) = known.cameras(), known.points()
     seen = truth.has_point
     if weight:

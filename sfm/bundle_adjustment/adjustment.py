@@ -37,9 +37,9 @@ class AdjustmentReport:
     initial_cost: float
     cost: float
     reprojection_cost: float  # the reprojection part of `cost`
-    rms_px: float  # over the inliers
+    rms_px: float  # over the observations used
     observations: int
-    last_gain: float = 0.0  # part of the cost that each of the last five iterations took off, on average
+    last_gain: float = float("nan")  # part of the cost that each of the last five took off; NaN: nobody knows
 
     @property
     def settled(self) -> bool:
@@ -72,8 +72,8 @@ def adjust(
     adjusted = problem.finish(x)
     reprojection_cost = robust_cost(problem, x, slice(0, 1))
     report = AdjustmentReport(
-        solved.status, solved.iterations, solved.initial_cost, solved.cost, reprojection_cost, adjusted.rms_px(),
-        len(problem.kept_index), _last_gain(solved.costs),
+        solved.status, solved.iterations, solved.initial_cost, solved.cost, reprojection_cost,
+        adjusted.rms_px(problem.use), len(problem.kept_index), _last_gain(solved.costs),
     )  # fmt: skip
     logger.debug("adjusted %d frames, %d points: %s", problem.num_kept, problem.num_eliminated, report)
     return adjusted, report
@@ -89,4 +89,4 @@ def reprojection_costs(reconstruction: Reconstruction, options: BundleAdjustment
 
 def _last_gain(costs: tuple[float, ...]) -> float:
     last = costs[-6:]
-    return (last[0] - last[-1]) / max(last[-1] * (len(last) - 1), 1e-300) if len(last) > 1 else 0.0
+    return (last[0] - last[-1]) / max(last[-1] * (len(last) - 1), 1e-300) if len(last) > 1 else float("nan")

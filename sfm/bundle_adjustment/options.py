@@ -34,7 +34,7 @@ class BundleAdjustmentOptions:
     """What is minimised and how."""
 
     reproj_sigma_px: float = 0.5  # standard deviation of a tracked position
-    track_weight: np.ndarray | None = None  # (tracks,) factor on the robust cost of each track; None: all alike
+    track_weight: np.ndarray | None = None  # (tracks,) factor on the robust cost of each, 0: not used; None: all alike
     track_knee: np.ndarray | None = None  # (tracks,) factor on the knee of each track's loss; None: all alike
     reproj_loss: LossName = "cauchy"
     reproj_knee: float = 3.0  # in sigmas
@@ -45,7 +45,7 @@ class BundleAdjustmentOptions:
     frame_scale_step: float = 0.1  # and from the frame before
     lens: LensUnknowns = KNOWN_LENS
     survey: Survey | None = None  # points and distances measured on set; only where points are refined
-    refine_translation: bool = True  # false: camera centres stay where they are
+    refine_translation: bool = True  # false: translations stay, and camera centres at the world's origin, with them
     refine_cameras: bool = True  # false: points only
     refine_points: bool = True  # false: cameras only
     estimate_sigma: bool = True  # of each point's depth, at the end

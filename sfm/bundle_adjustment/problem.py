@@ -38,6 +38,8 @@ class ShotProblem:
         # NaN where frame or point is missing; and what is behind a camera is not seen by it
         use = np.flatnonzero(reconstruction.inliers)
         use = use[np.nan_to_num(reconstruction.points_in_cam(use)[:, 2]) > 0]
+        weight = np.ones(tracks.num_tracks) if options.track_weight is None else options.track_weight
+        use = use[weight[tracks.track[use]] > 0]
         if not len(use):
             raise NoSolutionError("nothing to adjust: no registered frame sees a point")
         self.use = by_span(tracks, use)
@@ -49,7 +51,6 @@ class ShotProblem:
         self.eliminated_size = 3
         self.xy = tracks.xy[self.use].T
         self.whitening = _columns(tracks.whitening[self.tracks]) if len(tracks.whitening) else None
-        weight = np.ones(tracks.num_tracks) if options.track_weight is None else options.track_weight
         self.root_weight = np.sqrt(weight)[tracks.track[self.use]]
         knee = np.ones(tracks.num_tracks) if options.track_knee is None else options.track_knee
         self.knee = options.reproj_knee * self.root_weight * knee[tracks.track[self.use]]
@@ -62,14 +63,16 @@ class ShotProblem:
     def _set_depth(self, priors: DepthPriors | None) -> None:
         """Depth rows: each point counts as one measurement however long it is seen, for a network repeats itself."""
         options = self.options
-        self.with_depth = priors is not None and bool(options.depth_weight > 0)
+        self.known = np.zeros(len(self.use), bool)
+        if priors is not None:
+            self.known = np.isfinite(priors.depth[self.use]) & np.isfinite(priors.sigma[self.use])
+        self.with_depth = bool(options.depth_weight > 0 and self.known.any())
         self.log_scale, self.log_zoom = 6, 6 + self.with_depth  # where a frame's block holds them
         self.kept_size = 6 + self.with_depth + options.lens.zoom
         self.losses: Losses = ((slice(0, 2), Loss(options.reproj_loss), self.knee),)
         if priors is None or not self.with_depth:
             return
         depth, sigma = priors.depth[self.use], priors.sigma[self.use]
-        self.known = np.isfinite(depth) & np.isfinite(sigma)
         self.log_prior = np.log(np.where(self.known, depth, 1.0))
         count = np.bincount(self.eliminated_index, self.known, self.num_eliminated)
         part = np.sqrt(options.depth_weight / np.maximum(count, 1))[self.eliminated_index]
@@ -204,7 +207,7 @@ class ShotProblem:
         return ShotEvaluation(self, x)
 
     def finish(self, x: np.ndarray) -> Reconstruction:
-        """The reconstruction at x, its scale put back where no depth term held it."""
+        """The reconstruction at x, its scale put back where nothing held it."""
         kept, shared, chart = self.split(x)
         before = self.before
         rotation, translation = before.cams_from_world.rotation.copy(), before.cams_from_world.translation.copy()
@@ -231,7 +234,8 @@ class ShotProblem:
             before, camera=camera, cams_from_world=Rigid3(rotation, translation), points=points,
             depth_scale=depth_scale, point_sigma=sigma,
         )  # fmt: skip
-        return after if self.with_depth or not self.options.refine_points else self._with_depth_kept(after)
+        floats = self.options.refine_points and self.options.refine_cameras and self.options.refine_translation
+        return self._with_depth_kept(after) if floats and not self.with_depth else after
 
     def _with_depth_kept(self, after: Reconstruction) -> Reconstruction:
         """Without a depth term the scale floats: put the median depth back, about the camera the gauge holds."""

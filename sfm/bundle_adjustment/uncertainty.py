@@ -66,12 +66,23 @@ class WeakestDirection:
 class Posterior:
     """The Gaussian around a scene adjusted with these options. Errors of a track that follow each other count as one.
 
-    inflation: of all variances, by these. covariance: of frames and lens, None where the system cannot be factored.
+    inflation: of the tracks' variances, by these; None: as their errors tell (`serial_correlation`). What is known
+    beforehand of depth and lens is not repeated, and counts as it is. covariance: of frames and lens, None where the
+    system cannot be factored.
     Limit: it knows of noise, not of a wrong kind of lens or shot. Where the system cannot be factored, all is NaN.
     """
 
-    def __init__(self, scene: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions):
-        self.scene, self.priors, self.options = scene, priors, replace(options, estimate_sigma=False, survey=None)
+    def __init__(
+        self, scene: Reconstruction, priors: DepthPriors | None, options: BundleAdjustmentOptions,
+        inflation: float | None = None,
+    ):  # fmt: skip
+        wider = np.sqrt(serial_correlation(scene) if inflation is None else inflation)
+        self.scene, self.priors = scene, priors
+        self.options = replace(
+            options, estimate_sigma=False, survey=None,
+            # the knee in px stays, so that each sighting is believed as much as it was
+            reproj_sigma_px=wider * options.reproj_sigma_px, reproj_knee=options.reproj_knee / wider,
+        )  # fmt: skip
         self.problem = ShotProblem(scene, priors, self.options)
         self._start = self.problem.start()
         self._free = self.problem.free.copy()
@@ -79,7 +90,6 @@ class Posterior:
         with one_blas_thread():
             self.system = NormalEquations(self.problem, self._start)
             self.covariance = self.system.covariance()
-        self.inflation = serial_correlation(scene)
         # a change of frames and lens that makes everything larger, and how much larger a change makes it
         self._larger = self._measured = np.zeros(len(self.system.g))
         if self.covariance is not None and self.problem.options.refine_points:
@@ -88,7 +98,7 @@ class Posterior:
     def _hold_scale(self) -> None:
         """Without depth the system has a solution only with a size: one coordinate of the camera farthest away."""
         problem = self.problem
-        if problem.with_depth and problem.known.any():
+        if problem.with_depth or not problem.options.refine_points:  # points that are held keep the size
             return
         first = self.scene.cams_from_world[problem.frames[0]].centers_in_world
         apart = np.einsum("nij,nj->ni", problem.R0, self.scene.centers_in_world[problem.frames] - first)
@@ -135,7 +145,7 @@ class Posterior:
         """Of the lens."""
         if self.covariance is None:
             return self._lens_sigma(np.full(self.problem.num_shared, np.nan))
-        return self._lens_sigma(np.sqrt(self.inflation * np.diag(self.covariance.corner)))
+        return self._lens_sigma(np.sqrt(np.diag(self.covariance.corner)))
 
     def _lens_sigma(self, shared: np.ndarray) -> LensSigma:
         problem = self.problem
@@ -168,7 +178,7 @@ class Posterior:
         problem, frames = self.problem, self.scene.tracks.num_frames
         centers, rotations, zoom = np.full((frames, 3), np.nan), np.full((frames, 3), np.nan), np.full(frames, np.nan)
         if self.covariance is not None:
-            blocks = self.inflation * np.moveaxis(self.covariance.blocks(problem.kept_size), 2, 0)
+            blocks = np.moveaxis(self.covariance.blocks(problem.kept_size), 2, 0)
             by_center = self._by_center()
             free = problem.free[: self.system.size].reshape(problem.num_kept, -1)
             moved = np.einsum("fai,fij,faj->fa", by_center, blocks[:, :6, :6], by_center)
@@ -204,7 +214,7 @@ class Posterior:
             settings = replace(self.options, depth_weight=depth_weight)
             system = NormalEquations(ShotProblem(self.scene, self.priors, settings), self._start)
         with one_blas_thread():
-            blocks = self.inflation * system.eliminated_covariance(self.covariance)
+            blocks = system.eliminated_covariance(self.covariance)
         half, apart = (blocks[0, 0] + blocks[1, 1]) / 2, (blocks[0, 0] - blocks[1, 1]) / 2
         widest = half + np.hypot(apart, blocks[0, 1])
         for sigma, variance in ((along, blocks[2, 2]), (across, widest)):
@@ -235,7 +245,7 @@ class Posterior:
         except ArpackNoConvergence:
             return WeakestDirection(*[float("nan")] * 4)
         depth = float(np.nanmedian(self.scene.points_in_cam()[:, 2]))
-        sigma = np.sqrt(self.inflation * max(float(value[0]), 0.0) / problem.num_kept) / depth
+        sigma = np.sqrt(max(float(value[0]), 0.0) / problem.num_kept) / depth
         sideways, up, along = np.square(vector[:, 0].reshape(-1, 3)).sum(0).tolist()
         return WeakestDirection(float(sigma), sideways, up, along)
 
@@ -246,7 +256,6 @@ class Posterior:
         noise = np.random.default_rng(seed).standard_normal((len(self._larger), count))
         steps = self.system.reduced.half_solve(noise)
         steps -= np.outer(self._larger, self._measured @ steps)
-        steps *= np.sqrt(self.inflation)
         changes = (np.r_[step, self.system.follow(step).T.ravel()] for step in steps.T)
         return [self.problem.finish(self._start + change) for change in changes if np.isfinite(change).all()]
 

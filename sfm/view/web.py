@@ -180,7 +180,7 @@ class WebViewer:
 
     def _stand(self, client: Any) -> None:
         self._aspects[client.client_id] = client.camera.aspect
-        with client.atomic():
+        with self._lock, client.atomic():
             if self._state.through:
                 self._scene.stand(client.camera, *self._inspection.through(self._state.frame, client.camera.aspect))
             else:
@@ -203,15 +203,17 @@ class WebViewer:
         initial.position, initial.look_at, initial.up = self._scene.eye(self._overview(ASPECT))
 
     def _draw_points(self) -> None:
-        scale = IN_CAMERA if self._state.through else 1.0
-        self._scene.points(self._state, scale * SIZE_STEP * self._size.value)
+        with self._lock:
+            scale = IN_CAMERA if self._state.through else 1.0
+            self._scene.points(self._state, scale * SIZE_STEP * self._size.value)
 
     def _show_layers(self) -> None:
-        outside = not self._state.through
-        self._scene.show("path", self._path.value and outside)
-        self._scene.show("frusta", self._frusta.value and outside)
-        self._scene.show("here", self._frusta.value and outside)
-        self._scene.show("plate", self._frusta.value or not outside)
+        with self._lock:
+            outside = not self._state.through
+            self._scene.show("path", self._path.value and outside)
+            self._scene.show("frusta", self._frusta.value and outside)
+            self._scene.show("here", self._frusta.value and outside)
+            self._scene.show("plate", self._frusta.value or not outside)
 
     def _clicked(self, event: Any) -> None:
         """Pick the point under the mouse."""
