@@ -4,7 +4,7 @@ import numpy as np
 
 from sfm.geometry import Camera, Rigid3
 from sfm.geometry.rotation import rotation_from_rotvec
-from sfm.scene import Reconstruction, Support
+from sfm.scene import Reconstruction, Support, Tracks
 from sfm.synthetic import SyntheticShot
 from sfm.video import Shot
 
@@ -34,6 +34,14 @@ def solve(truth: SyntheticShot, rng: np.random.Generator, error: float = 0.0, lo
         rotation_sigma=np.where(registered[:, None], rng.uniform(1e-4, 1e-3, (frames, 3)), np.nan),
     )
     return reconstruction, shot_of(truth.camera, frames)
+
+
+def following_errors(tracks: Tracks, lag_one: float, sigma_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Errors (observations, 2) px, each of a track correlated with the one before (AR(1))."""
+    errors = sigma_px * rng.standard_normal((len(tracks), 2))
+    for row in np.flatnonzero(np.diff(tracks.track, prepend=-1) == 0):
+        errors[row] = lag_one * errors[row - 1] + np.sqrt(1 - lag_one**2) * errors[row]
+    return errors
 
 
 def shot_of(camera: Camera, frames: int, first: int = 1001, fps: float = 24.0) -> Shot:

@@ -432,6 +432,7 @@ def test_with_depth_the_scale_is_the_priors(rng):
     assert np.log(solved.depth_scale).mean() == pytest.approx(0.0, abs=0.005)
 
 
+@pytest.mark.parametrize("with_prior", [True, False])
 @pytest.mark.parametrize(
     ("options", "held"),
     [
@@ -440,10 +441,11 @@ def test_with_depth_the_scale_is_the_priors(rng):
         ({"refine_points": False}, "points"),
     ],
 )
-def test_what_is_not_refined_stays(rng, options, held):
+def test_what_is_not_refined_stays(rng, options, held, with_prior):
     shot = make_shot("orbit", rng=rng, num_frames=6, num_tracks=40, noise_px=0.3, depth_error=0.1)
     start = _near(shot, rng)
-    solved, report = adjust(start, shot.priors, BundleAdjustmentOptions(reproj_sigma_px=0.3, **options))
+    priors = shot.priors if with_prior else None
+    solved, report = adjust(start, priors, BundleAdjustmentOptions(reproj_sigma_px=0.3, **options))
     assert report.cost < report.initial_cost
     moved = {
         "translation": np.abs(solved.cams_from_world.translation - start.cams_from_world.translation).max() > 1e-9,
@@ -484,16 +486,18 @@ def test_only_inliers_of_registered_frames_count(rng):
     np.testing.assert_array_equal(one.points, two.points)
 
 
-def test_a_track_without_weight_moves_no_camera(rng):
+@pytest.mark.parametrize("weight", [1e-9, 0.0])
+def test_a_track_without_weight_moves_no_camera(rng, weight):
     shot = make_shot("orbit", rng=rng, num_frames=8, num_tracks=60, noise_px=0.2)
-    liar = shot.tracks.track == 7
+    longest = int(np.argmax(shot.tracks.lengths))
+    liar = shot.tracks.track == longest
     tracks = replace(shot.tracks, xy=shot.tracks.xy + liar[:, None] * 20 * rng.standard_normal((len(liar), 2)))
     start = replace(_near(shot, rng, 0.3), tracks=tracks)
-    weight = np.where(np.arange(60) == 7, 1e-9, 1.0)
+    weights = np.where(np.arange(60) == longest, weight, 1.0)
     options = BundleAdjustmentOptions(
         reproj_sigma_px=0.2, reproj_loss="squared", depth_weight=0.0, cost_tolerance=1e-10
     )
-    with_it, _ = adjust(start, None, replace(options, track_weight=weight))
+    with_it, _ = adjust(start, None, replace(options, track_weight=weights))
     without, _ = adjust(replace(start, inliers=~liar), None, options)
     believing, _ = adjust(start, None, options)
     fit = [Sim3.from_points(r.centers_in_world, without.centers_in_world) for r in (with_it, believing)]
@@ -545,6 +549,22 @@ def test_points_behind_every_camera_are_left_out(rng):
     start = _near(shot, rng, 0.0)
     with pytest.raises(NoSolutionError, match="nothing to adjust"):
         adjust(replace(start, points=-start.points), shot.priors, BundleAdjustmentOptions())
+
+
+def test_the_rms_told_is_of_what_was_used(rng):
+    shot = make_shot("orbit", rng=rng, num_frames=6, num_tracks=40, noise_px=0.3)
+    points = (start := _near(shot, rng)).points.copy()
+    points[3] *= -1
+    _, report = adjust(replace(start, points=points), shot.priors, BundleAdjustmentOptions(reproj_sigma_px=0.3))
+    assert report.observations < start.inliers.sum() and 0.2 < report.rms_px < 0.6
+
+
+@pytest.mark.parametrize("solver", ["schur", "scipy"])
+def test_a_solve_that_was_hardly_begun_is_not_settled(rng, solver):
+    shot = make_shot("orbit", rng=rng, num_frames=6, num_tracks=40, noise_px=0.3)
+    options = BundleAdjustmentOptions(reproj_sigma_px=0.3, solver=solver, max_iterations=1)
+    _, report = adjust(_near(shot, rng), shot.priors, options)
+    assert report.status is Status.MAX_ITERATIONS and not report.settled
 
 
 def test_priors_known_for_nobody_change_nothing(rng):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from solved import solve
+from solved import following_errors, solve
 
 from sfm import motion as motion_module
 from sfm.calibration import LensEvidence
@@ -44,6 +44,15 @@ def test_the_right_model_has_the_lowest_criterion(rng, motion):
     best = {"pan": "nodal", "static": "static", "dolly": "free"}[motion]
     assert min(evidence.criterion, key=evidence.criterion.__getitem__).split("_")[0] == best
     assert set(evidence.criterion) == set(_FREEDOM)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_errors_that_follow_each_other_are_no_path(seed):
+    shot = make_shot("pan", rng=np.random.default_rng(seed), num_frames=20, num_tracks=200, depth_error=0.1)
+    rng = np.random.default_rng(seed + 10)
+    tracks = replace(shot.tracks, xy=shot.tracks.xy + following_errors(shot.tracks, 0.9, 0.3, rng))
+    solved, report = reconstruct_tracks(tracks, shot.priors, shot.camera)
+    assert report.motion.motion is Motion.NODAL and np.ptp(solved.centers_in_world, axis=0).max() == 0
 
 
 def test_a_zoom_that_nobody_told_is_found(rng):

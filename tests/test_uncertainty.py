@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from solved import solve
+from solved import following_errors, solve
 
 from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, Posterior, adjust
 from sfm.bundle_adjustment.clusters import between_clusters
@@ -162,6 +162,26 @@ def test_points_that_are_held_are_not_asked_for(rng):
     known = Posterior(truth, shot.priors, BundleAdjustmentOptions(refine_points=False))
     assert np.isfinite(known.cameras().centers).all() and np.isnan(known.points()[0]).all()
     assert len(known.draw(2)) == 2 and known.weakest().sigma > 0
+    without = Posterior(truth, None, BundleAdjustmentOptions(refine_points=False)).cameras().centers
+    np.testing.assert_allclose(without, known.cameras().centers, rtol=0.5)
+
+
+def test_errors_that_follow_each_other_widen_the_tracks_alone(rng):
+    """What is known beforehand of depth and lens was not measured again and again."""
+    shot = make_shot("pan", rng=rng, num_frames=20, num_tracks=150)
+    tracks = replace(shot.tracks, xy=shot.tracks.xy + following_errors(shot.tracks, 0.9, 0.3, rng))
+    truth = replace(solve(shot, rng, error=0.0)[0], inliers=np.ones(len(tracks), bool), tracks=tracks)
+    priors = replace(shot.priors, sigma=np.full(len(tracks), 0.2))
+    lens = LensUnknowns(focal=True, focal_sigma=1e-4)
+    options = BundleAdjustmentOptions(reproj_sigma_px=0.3, refine_translation=False, lens=lens)
+    solved, _ = adjust(truth, priors, options)
+    known, alone = Posterior(solved, priors, options), Posterior(solved, priors, options, inflation=1.0)
+
+    turns = known.cameras().rotations[1:], alone.cameras().rotations[1:]
+    assert 1.5 < np.median(turns[0] / turns[1]) < 4
+    along, _ = known.points()
+    np.testing.assert_allclose(along[np.isfinite(along)], 0.2, rtol=0.1)
+    assert known.lens().focal <= 1e-4
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
