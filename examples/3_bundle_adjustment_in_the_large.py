@@ -55,7 +55,7 @@ class Bal:
 
 def main(file: str = sys.argv[-1]):
     if not file.endswith(".txt"):
-        raise SystemExit(f"usage: python {file} problem-49-7776-pre.txt")
+        raise SystemExit(f"{file}: expected a problem as text, as in python {sys.argv[0]} problem-49-7776-pre.txt")
     problem = Bal(np.fromfile(file, sep=" "))
     x, report = levenberg_marquardt(problem, problem.start, SolverOptions(max_iterations=100))
     print(f"cost {report.initial_cost:.6g} to {report.cost:.6g}. {report.status.value}")

@@ -10,7 +10,7 @@ from plyfile import PlyData, PlyElement
 
 from sfm.export.point_columns import point_columns
 from sfm.files import replacing
-from sfm.scene import Reconstruction
+from sfm.scene import Reconstruction, Support
 from sfm.video import Shot
 
 VERTEX = np.dtype(
@@ -22,6 +22,10 @@ VERTEX = np.dtype(
         ("support", "u1"),
     ]
 )
+COMMENTS = [
+    "sigma, sigma_across: standard deviation over the depth of the point, along the ray that saw it first and across",
+    f"support: {Support.TRIANGULATED:d} triangulated, {Support.PRIOR:d} held by the depth prior",
+]
 
 
 def write_ply(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> None:
@@ -41,4 +45,5 @@ def write_ply(reconstruction: Reconstruction, shot: Shot, path: str | Path) -> N
     for name, values in point_columns(reconstruction, tracks).items():
         vertex[name] = values
     with replacing(path) as temporary:
-        PlyData([PlyElement.describe(vertex, "vertex")], text=False, byte_order="<").write(temporary)
+        points = PlyElement.describe(vertex, "vertex", comments=COMMENTS)
+        PlyData([points], text=False, byte_order="<").write(temporary)
