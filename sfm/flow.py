@@ -11,8 +11,6 @@ import numpy as np
 MAX_FEATURES = 1000
 MAX_WIDTH = 540  # px of a picture in which features are looked for
 _MIN_MATCHES = 12
-_STOP_AT, _ITERATIONS = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20
-_STEP, _STEP_BACK = 0.03, 0.1  # px after which flow stops; on the way back of the error allowed, for no more is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +30,12 @@ def lucas_kanade(
     Pixel centres at integers, as OpenCV has them.
     """
     settings = {"winSize": (options.window, options.window), "maxLevel": options.levels,
+                "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03),
                 "flags": cv2.OPTFLOW_USE_INITIAL_FLOW}  # fmt: skip
     start, guess = (v.reshape(-1, 1, 2).astype(np.float32) for v in (xy, guess))
-    forth = _STOP_AT, _ITERATIONS, _STEP
-    back = _STOP_AT, _ITERATIONS, _STEP_BACK * options.max_forward_backward_error
-    found, there, _ = cv2.calcOpticalFlowPyrLK(before, after, start, guess.copy(), criteria=forth, **settings)
-    again, here, _ = cv2.calcOpticalFlowPyrLK(after, before, found, found - (guess - start), criteria=back, **settings)
-    error = np.linalg.norm(again - start, axis=2)[:, 0]
+    found, there, _ = cv2.calcOpticalFlowPyrLK(before, after, start, guess.copy(), **settings)
+    back, here, _ = cv2.calcOpticalFlowPyrLK(after, before, found, found - (guess - start), **settings)
+    error = np.linalg.norm(back - start, axis=2)[:, 0]
     good = (there[:, 0] > 0) & (here[:, 0] > 0) & (error <= options.max_forward_backward_error)
     return found[:, 0], np.asarray(good)
 
