@@ -113,7 +113,8 @@ def classify_motion(
     solves = _raced(models, part, priors, options)
     cost = {name: cost for name, (_, cost) in solves.items()}
     # by the model whose errors follow each other least: in a wrong one they do because it is wrong
-    together = min(serial_correlation(solves[k][0]) for k in names)
+    correlated = {k: serial_correlation(solves[k][0]) for k in names}
+    together = min(correlated.values())
     price = float(np.log(2 * observations / together))
     freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
     depths = {k: _price_of_depths(solves[k][0], priors, k, together) for k in names}
@@ -122,9 +123,8 @@ def classify_motion(
     def gain(of: str, over: str) -> float:
         """How much better the criterion is, errors that follow each other in the one it is over counted as one: a few
         tracks that wander together look like a zoom, or another lens."""
-        of_it = serial_correlation(solves[over][0])
-        cheaper = 2 * (cost[over] - cost[of]) / of_it - (depths[of] - depths[over])
-        return float(cheaper - (freedom[of] - freedom[over]) * np.log(2 * observations / of_it))
+        cheaper = 2 * (cost[over] - cost[of]) / correlated[over] - (depths[of] - depths[over])
+        return float(cheaper - (freedom[of] - freedom[over]) * np.log(2 * observations / correlated[over]))
 
     plain = min((k for k in names if not k.endswith("_zoom")), key=criterion.__getitem__)
     best = min(names, key=criterion.__getitem__)
@@ -152,7 +152,7 @@ def classify_motion(
     if f"{kind}_focal" in names and np.isfinite(cost[f"{kind}_focal"]):
         other, margin = float(np.exp(_log_focal(solves[f"{kind}_focal"][0]))), -gain(f"{kind}_focal", kind)
         given, freed = (reprojection_costs(solves[k][0], models[k][1]) for k in (kind, f"{kind}_focal"))
-        _, margin_sigma = gain_over_tracks(given, freed, serial_correlation(solves[kind][0]))
+        _, margin_sigma = gain_over_tracks(given, freed, correlated[kind])
     return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change, other, margin, margin_sigma)
 
 
