@@ -29,9 +29,10 @@ class SlideOptions:
 def likely_slide_px(known: Posterior, options: SlideOptions = SlideOptions()) -> float:
     """What the slide of 95 of 100 inserted points and frames stays below in nine of ten draws, px of the plate.
 
-    Objects are put at the depth of points in the middle frame, by the scale of all of these. NaN where the tracks leave
-    a camera wholly open. Limit: it knows of noise, and of errors of a track that follow each other; not of a wrong kind
-    of lens or shot, nor of a whole track on something that moves.
+    Objects are put at the depth of points in the middle frame, by the scale of all of these. NaN where there is nothing
+    to draw; as large as can be, or infinite, where nothing measures a camera. Limit: it knows of noise, and of errors
+    of a track that follow each other; not of a wrong kind of lens or shot, nor of a whole track on something that
+    moves.
     """
     scene = known.scene
     frames = np.flatnonzero(scene.registered)

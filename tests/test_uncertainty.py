@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from solved import following_errors, solve
 
-from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, Posterior, adjust
+from sfm.bundle_adjustment import BundleAdjustmentOptions, LensUnknowns, Posterior, adjust, serial_correlation
 from sfm.bundle_adjustment.clusters import between_clusters
 from sfm.geometry import Camera, Rigid3
 from sfm.geometry.rotation import rotvec_from_rotation
+from sfm.likely_slide import likely_slide_px
 from sfm.pipeline import reconstruct_tracks
 from sfm.scene import DepthPriors, Reconstruction, Support, Tracks
 from sfm.synthetic import make_shot
@@ -166,6 +167,20 @@ def test_points_that_are_held_are_not_asked_for(rng):
     np.testing.assert_allclose(without, known.cameras().centers, rtol=0.5)
 
 
+@pytest.mark.parametrize("slow", [0.0, 0.5, 1.0])
+def test_errors_that_follow_each_other_count_as_one(slow, rng):
+    """White errors and errors that drift by, as those of a tracker: the correlation of neighbours tells of neither."""
+    shot = make_shot("pan", rng=rng, num_frames=20, num_tracks=300)
+    errors = np.sqrt(slow) * following_errors(shot.tracks, 0.95, 1.0, rng)
+    errors += np.sqrt(1 - slow) * rng.standard_normal(errors.shape)
+    tracks = replace(shot.tracks, xy=shot.tracks.xy + errors)
+    truth = replace(solve(shot, rng, error=0.0)[0], inliers=np.ones(len(tracks), bool), tracks=tracks)
+    apart, length = np.arange(1, 20), np.bincount(tracks.track)[:, None]
+    pairs = np.maximum(length - apart, 0).sum(0)
+    scatter = 1 + 2 * (slow * 0.95**apart * pairs / len(tracks)).sum()  # of a mean of AR(1) and white errors
+    assert serial_correlation(truth) == pytest.approx(scatter, rel=0.15)
+
+
 def test_errors_that_follow_each_other_widen_the_tracks_alone(rng):
     """What is known beforehand of depth and lens was not measured again and again."""
     shot = make_shot("pan", rng=rng, num_frames=20, num_tracks=150)
@@ -182,6 +197,22 @@ def test_errors_that_follow_each_other_widen_the_tracks_alone(rng):
     along, _ = known.points()
     np.testing.assert_allclose(along[np.isfinite(along)], 0.2, rtol=0.1)
     assert known.lens().focal <= 1e-4
+
+
+@pytest.mark.parametrize("with_prior", [False, True])
+def test_a_camera_that_nothing_measures_is_told_apart(rng, with_prior):
+    """Two points leave a camera open, not the others."""
+    shot = make_shot("dolly", rng=rng, num_frames=8, num_tracks=80, noise_px=NOISE_PX)
+    inliers = np.ones(len(shot.tracks), bool)
+    inliers[np.flatnonzero(shot.tracks.frame == 5)[2:]] = False
+    scene = replace(solve(shot, rng)[0], inliers=inliers)
+    options = BundleAdjustmentOptions(reproj_sigma_px=NOISE_PX)
+    known = Posterior(scene, shot.priors if with_prior else None, options)
+
+    centers, rotations = known.cameras().centers[1:], known.cameras().rotations[1:]
+    assert (centers[4] > 10).all() and (rotations[4] > 1.0).all()
+    assert np.delete(centers, 4, axis=0).max() < 0.01 and np.delete(rotations, 4, axis=0).max() < 0.01
+    assert likely_slide_px(known) > 100 and known.weakest().sigma > 1
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])

@@ -21,6 +21,7 @@ from sfm.scene import DepthPriors, Reconstruction
 from sfm.threads import one_blas_thread
 
 _UNKNOWN = 1e3  # a relative standard deviation beyond it is none
+_CHANCE = 2.0  # standard errors of a correlation
 _CELLS = 4  # regions of the picture across and down, as large as errors that tracks have in common
 
 
@@ -69,7 +70,8 @@ class Posterior:
     inflation: of the tracks' variances, by these; None: as their errors tell (`serial_correlation`). What is known
     beforehand of depth and lens is not repeated, and counts as it is. covariance: of frames and lens, None where the
     system cannot be factored.
-    Limit: it knows of noise, not of a wrong kind of lens or shot. Where the system cannot be factored, all is NaN.
+    Limit: it knows of noise, not of a wrong kind of lens or shot. What nothing measures has a deviation far beyond any
+    that is measured; where the system cannot be factored, all is NaN.
     """
 
     def __init__(
@@ -250,7 +252,8 @@ class Posterior:
         return WeakestDirection(float(sigma), sideways, up, along)
 
     def draw(self, count: int, seed: int = 0) -> list[Reconstruction]:
-        """Scenes with cameras and lenses drawn, points where these see them; none where something is wholly open."""
+        """Scenes with cameras and lenses drawn, points where these see them: none where the system cannot be factored,
+        far from each other where nothing measures something."""
         if self.covariance is None:
             return []
         noise = np.random.default_rng(seed).standard_normal((len(self._larger), count))
@@ -266,18 +269,23 @@ def _root(variance: np.ndarray) -> np.ndarray:
 
 
 def serial_correlation(scene: Reconstruction) -> float:
-    """Successive errors of a track that carry the information of one, from their lag-one correlation."""
+    """Errors of a track that carry the information of one: how much more the tracks' means scatter than independent
+    errors would make them, 1 + 2 sum of their correlations over the lags, each weighed by the pairs so far apart, up
+    to the first that could be chance (Geyer 1992, section 3.3)."""
     tracks = scene.tracks
     use = np.flatnonzero(scene.inliers & scene.registered[tracks.frame])
     error = tracks.whitened(scene.reprojections(use) - tracks.xy[use], use)
     use, error = use[np.isfinite(error).all(1)], error[np.isfinite(error).all(1)]
     if not len(use):
         return 1.0
-    same = np.diff(tracks.track[use]) == 0
-    now, then = error[1:][same], error[:-1][same]
     # ranks would be robust but slow; errors are inliers, and large ones are pulled in
     limit = 3 * np.median(np.abs(error))
-    now, then = np.clip(now, -limit, limit), np.clip(then, -limit, limit)
-    lag_one = float((now * then).sum() / max(np.sqrt((now**2).sum() * (then**2).sum()), 1e-12))
-    lag_one = min(max(lag_one, 0.0), 0.95)
-    return (1 + lag_one) / (1 - lag_one)
+    error, track, together = np.clip(error, -limit, limit), tracks.track[use], 1.0
+    for lag in range(1, tracks.num_frames):
+        same = track[lag:] == track[:-lag]
+        now, then = error[lag:][same], error[:-lag][same]
+        correlation = float((now * then).sum() / max(np.sqrt((now**2).sum() * (then**2).sum()), 1e-12))
+        if correlation < _CHANCE / np.sqrt(max(now.size, 1)):
+            break
+        together += 2 * correlation * len(now) / len(use)
+    return together

@@ -176,7 +176,7 @@ class NormalEquations:
 
     def covariance(self) -> ReducedSystem | None:
         """Covariance of the kept and shared parameters, all others free to follow, of a band what lies within it;
-        zero of what is fixed, None where the system cannot be factored."""
+        zero of what is fixed, very large of what nothing measures, None where the system cannot be factored."""
         return self.reduced.inverse() if self.factor(_NEXT_TO_NONE) else None
 
     def eliminated_covariance(self, covariance: ReducedSystem) -> np.ndarray:
