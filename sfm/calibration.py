@@ -165,11 +165,14 @@ def untold_readout(
     """The read-out, in frames, with which the tracks fit clearly better than with none; 0 where none does.
 
     scene: solved as if its shutter were global. Each read-out is taken out of the tracks along their own motion, and
-    what of the lens is not known refined anew. Errors of a track that follow each other count as one, and few tracks
+    the lens refined anew, its focal length too where the tracks prefer another: that bends them as a shutter does, and
+    a shutter makes them prefer another. Errors of a track that follow each other count as one, and few tracks
     decide nothing (Vuong 1989). The limit: a camera that moves evenly looks alike through either shutter.
     """
     if motion.motion is Motion.STATIC:
         return 0.0
+    if np.isfinite(motion.preferred_focal_px):
+        lens = replace(lens, focal=True)
 
     def rolling(readout: float) -> tuple[Reconstruction, np.ndarray]:
         tracks = from_motion(scene.tracks, row_times(scene.tracks, scene.camera.height, readout))

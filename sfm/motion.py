@@ -112,9 +112,10 @@ def classify_motion(
     models = {name: _model(name, part, noise, lens, options) for name in names}
     solves = _raced(models, part, priors, options)
     cost = {name: cost for name, (_, cost) in solves.items()}
-    # by the model whose errors follow each other least: in a wrong one they do because it is wrong
+    # by the model whose errors follow each other least: in a wrong one they do because it is wrong, or, where it is
+    # far from right, as its camera shakes
     correlated = {k: serial_correlation(solves[k][0]) for k in names}
-    together = min(correlated.values())
+    together = min(correlated[k] for k in names if cost[k] <= options.hopeless * min(cost.values()))
     price = float(np.log(2 * observations / together))
     freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
     depths = {k: _price_of_depths(solves[k][0], priors, k, together) for k in names}

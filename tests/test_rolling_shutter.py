@@ -69,13 +69,21 @@ def test_the_true_path_gives_what_a_global_shutter_sees(rng):
 
 
 def test_exact_tracks_of_a_pan_give_exact_cameras_and_no_path(rng):
-    """At constant velocity the model is exact; taken for a global shutter it is told of."""
+    """At constant velocity the model is exact."""
     shot = make_shot("pan", rng=rng, num_frames=12, num_tracks=200, readout=READOUT)
     solved, report = reconstruct_tracks(shot.tracks, shot.priors, shot.camera, ROLLING)
     assert report.motion.motion is Motion.NODAL
     assert pose_errors(solved, shot)[0] < 1e-3 and solved.rms_px() < 0.01
     np.testing.assert_allclose(solved.centers_in_world, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_pan_that_nobody_told_of_its_shutter_is_one_and_told_of(seed):
+    shot = make_shot(
+        "pan", rng=np.random.default_rng(seed), num_frames=12, num_tracks=200, readout=READOUT, noise_px=0.2
+    )
     _, blind = reconstruct_tracks(shot.tracks, shot.priors, shot.camera, GLOBAL)
+    assert blind.motion.motion is Motion.NODAL
     assert blind.verdict is not Verdict.PASS and blind.lens.untold_readout == READOUT
 
 

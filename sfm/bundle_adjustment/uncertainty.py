@@ -10,6 +10,7 @@ survey not as known: it can only make less of what is told here.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from sfm.bundle_adjustment.charts import depth_information
@@ -22,6 +23,7 @@ from sfm.threads import one_blas_thread
 
 _UNKNOWN = 1e3  # a relative standard deviation beyond it is none
 _CHANCE = 2.0  # standard errors of a correlation
+_TABLE = 1 << 17  # errors of tracks transformed at once: a few MB
 _CELLS = 4  # regions of the picture across and down, as large as errors that tracks have in common
 
 
@@ -67,9 +69,9 @@ class WeakestDirection:
 class Posterior:
     """The Gaussian around a scene adjusted with these options. Errors of a track that follow each other count as one.
 
-    inflation: of the tracks' variances, by these; None: as their errors tell (`serial_correlation`). What is known
-    beforehand of depth and lens is not repeated, and counts as it is. covariance: of frames and lens, None where the
-    system cannot be factored.
+    inflation: of the tracks' variances, by these; None: as their errors tell (`serial_correlation`, an upper estimate
+    for the cameras' path). What is known beforehand of depth and lens is not repeated, and counts as it is.
+    covariance: of frames and lens, None where the system cannot be factored.
     Limit: it knows of noise, not of a wrong kind of lens or shot. What nothing measures has a deviation far beyond any
     that is measured; where the system cannot be factored, all is NaN.
     """
@@ -269,23 +271,44 @@ def _root(variance: np.ndarray) -> np.ndarray:
 
 
 def serial_correlation(scene: Reconstruction) -> float:
-    """Errors of a track that carry the information of one: how much more the tracks' means scatter than independent
-    errors would make them, 1 + 2 sum of their correlations over the lags, each weighed by the pairs so far apart, up
-    to the first that could be chance (Geyer 1992, section 3.3)."""
+    """Errors of a track that carry the information of one: how much more their sums over the tracks scatter than those
+    of independent errors, 1 + 2 sum of the correlations over the lags, each weighed by the pairs so far apart.
+
+    Summed up to the first lag that could be chance (Geyer 1992, section 3.3, on ending such sums). Of the errors that
+    an adjustment leaves: the slowest part of them the points have taken, and it says too little of these and the lens.
+    What neighbouring cameras have in common falls out of how they differ: of their path it says too much.
+    """
     tracks = scene.tracks
     use = np.flatnonzero(scene.inliers & scene.registered[tracks.frame])
     error = tracks.whitened(scene.reprojections(use) - tracks.xy[use], use)
     use, error = use[np.isfinite(error).all(1)], error[np.isfinite(error).all(1)]
-    if not len(use):
+    if not error.any():
         return 1.0
     # ranks would be robust but slow; errors are inliers, and large ones are pulled in
     limit = 3 * np.median(np.abs(error))
-    error, track, together = np.clip(error, -limit, limit), tracks.track[use], 1.0
-    for lag in range(1, tracks.num_frames):
-        same = track[lag:] == track[:-lag]
-        now, then = error[lag:][same], error[:-lag][same]
-        correlation = float((now * then).sum() / max(np.sqrt((now**2).sum() * (then**2).sum()), 1e-12))
-        if correlation < _CHANCE / np.sqrt(max(now.size, 1)):
-            break
-        together += 2 * correlation * len(now) / len(use)
-    return together
+    _, place = np.unique(tracks.frame[use], return_inverse=True)  # of frames far apart the next one is the next in use
+    products, pairs = _lagged(np.clip(error, -limit, limit) if limit else error, tracks.track[use], place)
+    correlations = products[1:] / np.maximum(pairs[1:], 1) * (pairs[0] / products[0])
+    chance = np.flatnonzero(correlations < _CHANCE / np.sqrt(np.maximum(2 * pairs[1:], 1)))
+    last = int(chance[0]) if len(chance) else len(correlations)
+    return float(1 + 2 * products[1 : 1 + last].sum() / products[0])
+
+
+def _lagged(errors: np.ndarray, track: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of products of errors (n, 2) of a track that are 0, 1, 2 ... places apart, and of how many, (lags,) each.
+
+    By the power spectra of the tracks (Wiener and Khinchin), as a drift has as many lags as the shot has frames.
+    """
+    row = np.cumsum(np.diff(track, prepend=track[0]) != 0)
+    column = place - place[np.searchsorted(row, row)]
+    width = int(column.max()) + 1
+    size, at_once = next_fast_len(2 * width, real=True), max(_TABLE // width, 1)
+    power = np.zeros((3, size // 2 + 1))
+    for first in range(0, int(row[-1]) + 1, at_once):
+        of = slice(*np.searchsorted(row, (first, first + at_once)))
+        table = np.zeros((row[of][-1] - first + 1, 3, width))
+        table[row[of] - first, :2, column[of]] = errors[of]
+        table[row[of] - first, 2, column[of]] = 1.0
+        power += np.square(np.abs(rfft(table, size))).sum(0)
+    products = irfft(power, size)[:, :width]
+    return products[:2].sum(0), np.round(products[2])
