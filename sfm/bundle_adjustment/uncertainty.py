@@ -10,7 +10,6 @@ survey not as known: it can only make less of what is told here.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from sfm.bundle_adjustment.charts import depth_information
@@ -302,13 +301,13 @@ def _lagged(errors: np.ndarray, track: np.ndarray, place: np.ndarray) -> tuple[n
     row = np.cumsum(np.diff(track, prepend=track[0]) != 0)
     column = place - place[np.searchsorted(row, row)]
     width = int(column.max()) + 1
-    size, at_once = next_fast_len(2 * width, real=True), max(_TABLE // width, 1)
+    size, at_once = 1 << (2 * width - 1).bit_length(), max(_TABLE // width, 1)
     power = np.zeros((3, size // 2 + 1))
     for first in range(0, int(row[-1]) + 1, at_once):
         of = slice(*np.searchsorted(row, (first, first + at_once)))
         table = np.zeros((row[of][-1] - first + 1, 3, width))
         table[row[of] - first, :2, column[of]] = errors[of]
         table[row[of] - first, 2, column[of]] = 1.0
-        power += np.square(np.abs(rfft(table, size))).sum(0)
-    products = irfft(power, size)[:, :width]
+        power += np.square(np.abs(np.fft.rfft(table, size))).sum(0)
+    products = np.fft.irfft(power, size)[:, :width]
     return products[:2].sum(0), np.round(products[2])
