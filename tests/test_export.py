@@ -175,6 +175,7 @@ def test_ply_holds_what_is_known_of_each_point(rng, tmp_path):
     ply = PlyData.read(tmp_path / "points.ply")
     vertex = ply["vertex"].data
     assert (ply.text, ply.byte_order) == (False, "<")
+    assert "sigma, sigma_across: standard deviation over the depth" in " ".join(ply["vertex"].comments)
 
     tracks, errors = reconstruction.tracks, reconstruction.reprojection_errors()
     np.testing.assert_array_equal(vertex["track_id"], np.flatnonzero(reconstruction.has_point))

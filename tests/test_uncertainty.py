@@ -181,6 +181,30 @@ def test_errors_that_follow_each_other_count_as_one(slow, rng):
     assert serial_correlation(truth) == pytest.approx(scatter, rel=0.15)
 
 
+def test_chance_and_a_liar_do_not_make_errors_follow_each_other(rng):
+    shot = make_shot("pan", rng=rng, num_frames=20, num_tracks=60)
+    exact = replace(solve(shot, rng, error=0.0)[0], inliers=np.ones(len(shot.tracks), bool))
+    liar = np.where(shot.tracks.track == 7, 100.0, 0.0)[:, None]
+    told = []
+    for _ in range(8):
+        xy = shot.tracks.xy + rng.standard_normal(shot.tracks.xy.shape)
+        told += [serial_correlation(replace(exact, tracks=replace(shot.tracks, xy=xy + off))) for off in (0.0, liar)]
+    assert np.median(told[::2]) == 1.0 and max(told[::2]) < 1.3
+    assert max(told[1::2]) < 5, "100 px of a single track would make it 20"
+
+
+def test_what_is_believed_of_an_outlier_does_not_depend_on_how_errors_follow_each_other(rng):
+    """Of a camera that the tracks alone measure all deviations are twice as large, at four times the variance."""
+    shot = make_shot("orbit", rng=rng, num_frames=8, num_tracks=80, noise_px=NOISE_PX)
+    wild = 20 * rng.standard_normal(shot.tracks.xy.shape) * (rng.random(len(shot.tracks)) < 0.2)[:, None]
+    tracks = replace(shot.tracks, xy=shot.tracks.xy + wild)
+    truth = replace(solve(shot, rng, error=0.0)[0], inliers=np.ones(len(tracks), bool), tracks=tracks)
+    options = BundleAdjustmentOptions(reproj_sigma_px=NOISE_PX)
+    once, four = (Posterior(truth, None, options, inflation).cameras() for inflation in (1.0, 4.0))
+    np.testing.assert_allclose(four.rotations[1:], 2 * once.rotations[1:], rtol=1e-6)
+    np.testing.assert_allclose(four.centers[1:], 2 * once.centers[1:], rtol=1e-6)
+
+
 def test_errors_that_follow_each_other_widen_the_tracks_alone(rng):
     """What is known beforehand of depth and lens was not measured again and again."""
     shot = make_shot("pan", rng=rng, num_frames=20, num_tracks=150)

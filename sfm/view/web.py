@@ -192,7 +192,8 @@ class WebViewer:
     def _step_back(self, client: Any) -> None:
         """To where all is seen; out of the camera, for whoever looks through it too."""
         self._through.value = False
-        self._overlook(client.camera, client.camera.aspect)
+        with self._lock, client.atomic():
+            self._overlook(client.camera, client.camera.aspect)
 
     def _overview(self, aspect: float) -> Rigid3:
         return viewpoint(self._inspection.reconstruction, self._inspection.layout, aspect, FOV_DEG)
