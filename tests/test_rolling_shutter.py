@@ -87,6 +87,17 @@ def test_a_pan_that_nobody_told_of_its_shutter_is_one_and_told_of(seed):
     assert blind.verdict is not Verdict.PASS and blind.lens.untold_readout == READOUT
 
 
+def test_a_shutter_that_bends_the_focal_length_is_told_of():
+    """Not only of the focal length that the tracks then prefer, which is wrong."""
+    shot = make_shot(
+        "handheld", rng=np.random.default_rng(2), num_frames=12, num_tracks=200, readout=READOUT, noise_px=0.2,
+        depth_error=0.1,
+    )  # fmt: skip
+    _, blind = reconstruct_tracks(shot.tracks, shot.priors, shot.camera, GLOBAL)
+    assert abs(blind.motion.preferred_focal_px / shot.camera.focal_length[0] - 1) > 0.05
+    assert blind.lens.untold_readout == READOUT
+
+
 # not knowing, largest error of a rotation in degrees, RMS error of the path as a part of its extent; typical values of
 # knowing are half the upper bounds, and no error at all would mean the noise is lost
 @pytest.mark.parametrize(
