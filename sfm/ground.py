@@ -12,7 +12,7 @@ import numpy as np
 
 from sfm.geometry.transform import Rigid3
 from sfm.planes import MIN_POINTS, Cloud, Plane, find_planes
-from sfm.scene import Reconstruction
+from sfm.scene import Reconstruction, Support
 
 MEAN_Y_WEIGHT = 0.002  # against the mean square of the x axes along down: about 2.5 degrees of pan
 HELD_SIGMA_DEG = 15.0  # how far a camera's own up is from the true one: tilt, mostly
@@ -45,6 +45,7 @@ class Ground:
     height: float = float("nan")
     points: int = 0
     stands_out: bool = False
+    by_prior: bool = False
 
     @property
     def said(self) -> list[str]:
@@ -63,6 +64,8 @@ class Ground:
 
     @property
     def _up_words(self) -> str:
+        if self.up_sigma_deg and self.by_prior:
+            return GUESS
         if not self.up_sigma_deg or (self.planes >= 2 and self.up_sigma_deg < 2 and self.lead >= 1.5):
             return SURE
         return LIKELY if self.planes >= 2 and self.up_sigma_deg < 5 and self.lead >= 1.15 else GUESS
@@ -74,7 +77,10 @@ class Ground:
             return f"up is a guess, from how the camera was held: within about {self.up_sigma_deg:.0f} degrees"
         planes = f"{self.planes} plane{'s' if self.planes > 1 else ''} level or plumb"
         rival = "" if np.isinf(self.lead) else f", with {self.lead:.1f} times the evidence of the next best direction"
-        return f"up is {self._up_words}: within about {self.up_sigma_deg:.1f} degrees, {planes}{rival}"
+        within = f"within about {self.up_sigma_deg:.1f} degrees"
+        if self.by_prior:
+            within += " if the depth prior were right, which alone tells depth here"
+        return f"up is {self._up_words}: {within}, {planes}{rival}"
 
     def _said_of_height(self) -> str:
         if not self.points:
@@ -115,7 +121,8 @@ def find_ground(reconstruction: Reconstruction, up: np.ndarray | None = None) ->
     planes = [plane for plane in planes if _from_aside(cloud, plane, centers.mean(axis=0))]
     planes = [plane for plane in planes if plane.evidence >= MIN_SHARE * planes[0].evidence]
     found, sigma_deg, agreeing, lead = _agreed_up(planes, held_up(cams))
-    return Ground(found, sigma_deg, agreeing, lead, *_lowest_level(cloud, found, centers))
+    by_prior = 2 * (reconstruction.support[known] == Support.PRIOR).sum() > known.sum()
+    return Ground(found, sigma_deg, agreeing, lead, *_lowest_level(cloud, found, centers), by_prior=bool(by_prior))
 
 
 def _from_aside(cloud: Cloud, plane: Plane, eye: np.ndarray) -> bool:

@@ -100,7 +100,9 @@ def _say_size(scene: "Reconstruction", unit: str, scaled: bool) -> None:
     path = np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()
     height = f"{-centers[0, 1]:.4g} {unit} above 0"
     taken = "" if scaled else ", a unit of the solve being taken for a metre"
-    print(f"lengths in {unit}{taken}: the first camera is {height}, its path {path:.4g} {unit} long")
+    stands = path < 1e-9 * np.abs(centers).max()  # rounding moves it too
+    moves = "and none moves from there" if stands else f"its path {path:.4g} {unit} long"
+    print(f"lengths in {unit}{taken}: the first camera is {height}, {moves}")
 
 
 def _say_stale(exports: list[str]) -> None:
