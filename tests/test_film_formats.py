@@ -148,8 +148,9 @@ def test_a_point_at_any_depth_is_left_out_of_the_scene(rng):
     clip = shot_of(scene.camera, 4)
     found = FilmCamera.of(dataclasses.replace(scene, point_sigma=sigma), clip)
     assert found.tracks.tolist() == np.delete(there, 3).tolist()
+    assert f"left out: points whose depth nobody knows, 1 of {len(there)}" in found.comments()
     unknown = FilmCamera.of(dataclasses.replace(scene, point_sigma=np.full(20, np.inf)), clip)
-    assert unknown.tracks.tolist() == there.tolist()
+    assert unknown.tracks.tolist() == there.tolist() and "left out" not in " ".join(unknown.comments())
 
 
 def test_angles_do_not_jump(rng, tmp_path):

@@ -60,7 +60,8 @@ class FilmCamera:
 
     frame_numbers (n,) of the plate; missing: plate numbers without a camera, which get no key; bridged: those whose
     camera is interpolated; world_from_cams (n,); focal_px, principal_point (n, 2) px of the undistorted plate;
-    distorted: the plate is not that; tracks (m,) that the points (m, 3) belong to, colors (m, 3) uint8.
+    distorted: the plate is not that; tracks (m,) that the points (m, 3) belong to, colors (m, 3) uint8; left_out: how
+    many points there are beside, whose depth is anything.
 
     Lengths but millimetres are in `options.unit`.
     """
@@ -77,6 +78,7 @@ class FilmCamera:
     tracks: np.ndarray
     points: np.ndarray
     colors: np.ndarray
+    left_out: int
 
     @classmethod
     def of(cls, reconstruction: Reconstruction, shot: Shot, options: FilmOptions = FilmOptions()) -> "FilmCamera":
@@ -95,6 +97,7 @@ class FilmCamera:
             np.broadcast_to(camera.principal_point, (len(numbers), 2))[frames],
             bool(camera.distortion.any()), numbers[reconstruction.bridged], tracks,
             settled(scale * FLIP * reconstruction.points[tracks]), reconstruction.tracks.colors[tracks],
+            int(reconstruction.has_point.sum()) - len(tracks),
         )  # fmt: skip
 
     @property
@@ -210,6 +213,10 @@ class FilmCamera:
             lines.append(f"no camera, and no key: frames {frame_ranges(self.missing)}")
         if len(self.bridged):
             lines.append(f"interpolated, not seen: frames {frame_ranges(self.bridged)}")
+        if self.left_out:
+            lines.append(
+                f"left out: points whose depth nobody knows, {self.left_out:,} of {self.left_out + len(self.points):,}"
+            )
         return lines
 
 
