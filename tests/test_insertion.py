@@ -283,6 +283,10 @@ def test_without_parallax_the_map_tells_the_ground_and_near_its_height_nothing_c
     here = placed(load_mesh("cube"), held, Spot(frame=2), flat_map(depth * np.exp(0.05 * np.sin(column / 40))))
     assert here.point[1] == pytest.approx(1.0, abs=0.15)
     assert "the lowest height the depth map shows much of" in caplog.text
+    on_table = placed(load_mesh("cube"), held, Spot(pixel=(200.0, 140.0), frame=2))
+    for one in (here, on_table):  # whatever plane the prior's points would make
+        assert not one.on_plane and one.normal @ [0, -1, 0] > np.cos(np.radians(2))
+    assert caplog.text.count("the depth prior alone tells depths here: the object stands as the cameras are held") == 2
 
 
 def test_the_ground_is_beneath_tables_that_fill_the_picture(rng):

@@ -85,22 +85,24 @@ def placed(
 
     aligned: the depth of the spot's frame, which tells a pixel's surface from others beside it; size: of the longest
     side, in the scene's unit, None for `relative_size` of the depth there; upright: `plane`, along the normal of the
-    plane through the points around, or `camera`, as the cameras are held.
+    plane through the points around, or `camera`, as the cameras are held, which is also what is left where the tracks
+    tell no depths: a prior leans whole planes.
     Raises `InputError` where the spot has no point, or too few around.
     """
     frame = frame_of(reconstruction, spot)
-    up = -lay_out(reconstruction).level.rotation[1]
+    if upright == "plane" and not _tracks_tell_depth(reconstruction):
+        logger.warning("the depth prior alone tells depths here: the object stands as the cameras are held")
+        upright = "camera"
     if spot.track is None and spot.pixel is None:
         point, normal = _ground(reconstruction, frame, aligned)
         normal = normal if upright == "plane" else None
     else:
         point = _point(reconstruction, spot, frame, aligned)
         normal = _normal(reconstruction, frame, point) if upright == "plane" else None
-    on_plane = normal is not None
-    if normal is None:
-        if upright == "plane":
+        if normal is None and upright == "plane":
             logger.warning("the points around do not lie on a plane: the object stands as the cameras are held")
-        normal = up
+    on_plane = normal is not None
+    normal = _as_held(reconstruction) if normal is None else normal
     depth = float(reconstruction.cams_from_world[frame].apply(point)[2])
     side = relative_size * depth if size is None else size
     world_from_own = Sim3(np.array(side), _axes(reconstruction, frame, point, normal, turn_deg), point)
@@ -127,7 +129,7 @@ def cones_at_points(
     tracks = _spread_points(reconstruction, frame, count)
     if not len(tracks):
         raise InputError("no frame sees a point: there is nothing to put cones on")
-    up = -lay_out(reconstruction).level.rotation[1]
+    up = _as_held(reconstruction)
     cone, meshes = load_mesh("cone"), []
     depth = reconstruction.cams_from_world[frame].apply(reconstruction.points[tracks])[:, 2]
     for track, z in zip(tracks, depth, strict=True):
@@ -246,10 +248,11 @@ def _ground(reconstruction: Reconstruction, frame: int, aligned: AlignedMap | No
     The level plane that the tracks' points tell (`find_ground`); where none stands out the lowest height at which much
     of the map lies, or without a map the lowest that was seen.
     """
-    found, center = find_ground(reconstruction), reconstruction.centers_in_world[frame]
+    known, center = _tracks_tell_depth(reconstruction), reconstruction.centers_in_world[frame]
+    found = find_ground(reconstruction, None if known else _as_held(reconstruction))
     points = _good_points(reconstruction)
     on_ground = points[_on_level(points, found, center)]
-    told = found.stands_out and (reconstruction.support == Support.TRIANGULATED).sum() >= 2 * NEIGHBOURS
+    told = found.stands_out and known
     if not told or not len(on_ground):
         highest = _lowest_height(_map_points(reconstruction, frame, aligned, found.up), found.up, center)
         if len(highest):
@@ -311,6 +314,16 @@ def _map_points(reconstruction: Reconstruction, frame: int, aligned: AlignedMap 
     normal = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
     level = np.abs(normal @ up) > np.cos(np.radians(LEVEL_DEG)) * np.linalg.norm(normal, axis=-1)
     return points[level]
+
+
+def _as_held(reconstruction: Reconstruction) -> np.ndarray:
+    """Up (3,), as the cameras are held."""
+    return -lay_out(reconstruction).level.rotation[1]
+
+
+def _tracks_tell_depth(reconstruction: Reconstruction) -> bool:
+    """Whether enough points are triangulated to tell a plane by."""
+    return int((reconstruction.support == Support.TRIANGULATED).sum()) >= 2 * NEIGHBOURS
 
 
 def _good_points(reconstruction: Reconstruction) -> np.ndarray:
