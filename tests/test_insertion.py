@@ -18,8 +18,9 @@ from sfm.geometry.transform import Sim3
 from sfm.ground import Ground
 from sfm.insertion.compositing import composite, visible
 from sfm.insertion.objects import Mesh, load_mesh
-from sfm.insertion.placing import Placement, Spot, _as_built, _lowest_height, parse_spot, placed
+from sfm.insertion.placing import Placement, Spot, parse_spot, placed
 from sfm.insertion.rendering import Renderer
+from sfm.insertion.surfaces import _as_built, _lowest_height
 from sfm.scene import Reconstruction, Support, Tracks
 from sfm.video import open_video
 
