@@ -102,8 +102,6 @@ def classify_motion(
     tracks cannot tell it from noise.
     """
     part = thinned(scene, options.max_frames, options.max_points)
-    frames, points = int(part.registered.sum()), int(part.has_point.sum())
-    observations = int(part.inliers.sum())
     names = [name for name in _FREEDOM if options.asked in ("auto", name.split("_")[0])]
     if part.camera.batch and not lens.zoom:  # a zoom that was given
         names = [name for name in names if not name.endswith("_zoom")]
@@ -111,50 +109,81 @@ def classify_motion(
         names = [name for name in names if not name.endswith("_focal")]
     models = {name: _model(name, part, noise, lens, options) for name in names}
     solves = _raced(models, part, priors, options)
-    cost = {name: cost for name, (_, cost) in solves.items()}
-    # by the model whose errors follow each other least: in a wrong one they do because it is wrong, or, where it is
-    # far from right, as its camera shakes
-    correlated = {k: serial_correlation(solves[k][0]) for k in names}
-    together = min(correlated[k] for k in names if cost[k] <= options.hopeless * min(cost.values()))
-    price = float(np.log(2 * observations / together))
-    freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in names}
-    depths = {k: _price_of_depths(solves[k][0], priors, k, together) for k in names}
-    criterion = {k: 2 * cost[k] / together + freedom[k] * price + depths[k] for k in names}
+    compared = _Comparison({name: solves[name] for name in names}, part, priors, options)
+    best = compared.best()
+    told = ", ".join(f"{name} {value:.0f}" for name, value in compared.criterion.items())
+    logger.info("motion: %s; BIC %s", best, told)
 
-    def gain(of: str, over: str) -> float:
-        """How much better the criterion is, errors that follow each other in the one it is over counted as one: a few
-        tracks that wander together look like a zoom, or another lens."""
-        cheaper = 2 * (cost[over] - cost[of]) / correlated[over] - (depths[of] - depths[over])
-        return float(cheaper - (freedom[of] - freedom[over]) * np.log(2 * observations / correlated[over]))
-
-    plain = min((k for k in names if not k.endswith("_zoom")), key=criterion.__getitem__)
-    best = min(names, key=criterion.__getitem__)
-    if best.endswith("_zoom") and (
-        gain(best, plain) < options.min_zoom_gain or _change_of_focal(solves[best][0]) < options.min_zoom
-    ):
-        best = plain
-    logger.info("motion: %s; BIC %s", best, ", ".join(f"{k} {v:.0f}" for k, v in criterion.items()))
-    parallax = float(np.nanmedian(scene.parallax_deg()))
-    motion, (found, _), settings = _KIND[best.split("_")[0]], solves[best], models[best][1]
+    kind, found, settings = best.split("_")[0], compared.scenes[best], models[best][1]
+    motion, parallax = _KIND[kind], float(np.nanmedian(scene.parallax_deg()))
     if motion is Motion.SMALL_PARALLAX and (
         parallax >= options.large_parallax_deg or _path_over_depth(found) >= options.large_path
     ):
         motion = Motion.LARGE_PARALLAX
-    zoom = _change_of_focal(found) >= options.min_zoom
-    preferred = unseen = float("nan")
+    preferred = unseen = change = float("nan")
     if best.endswith("_focal") and abs(_log_focal(found) - _log_focal(scene)) >= options.min_focal_change:
         preferred = float(np.exp(_log_focal(found)))
     if motion in (Motion.STATIC, Motion.NODAL):
         unseen = _unseen_path(found, priors, replace(settings, refine_cameras=True, refine_translation=True))
-    zooms = [k for k in names if k.endswith("_zoom")]
-    change = _change_of_focal(solves[min(zooms, key=criterion.__getitem__)][0]) if zooms else float("nan")
-    kind = best.split("_")[0]
+    if zooms := [k for k in names if k.endswith("_zoom")]:
+        change = _change_of_focal(compared.scenes[min(zooms, key=compared.criterion.__getitem__)])
     other, margin, margin_sigma = float("nan"), float("inf"), 0.0
-    if f"{kind}_focal" in names and np.isfinite(cost[f"{kind}_focal"]):
-        other, margin = float(np.exp(_log_focal(solves[f"{kind}_focal"][0]))), -gain(f"{kind}_focal", kind)
-        given, freed = (reprojection_costs(solves[k][0], models[k][1]) for k in (kind, f"{kind}_focal"))
-        _, margin_sigma = gain_over_tracks(given, freed, correlated[kind])
-    return MotionEvidence(motion, zoom, criterion, parallax, preferred, unseen, change, other, margin, margin_sigma)
+    if np.isfinite(compared.cost.get(f"{kind}_focal", np.inf)):
+        other, margin = (
+            float(np.exp(_log_focal(compared.scenes[f"{kind}_focal"]))),
+            -compared.gain(f"{kind}_focal", kind),
+        )
+        given, freed = (reprojection_costs(compared.scenes[k], models[k][1]) for k in (kind, f"{kind}_focal"))
+        _, margin_sigma = gain_over_tracks(given, freed, compared.correlated[kind])
+    return MotionEvidence(
+        motion, _change_of_focal(found) >= options.min_zoom, compared.criterion, parallax, preferred, unseen, change,
+        other, margin, margin_sigma,
+    )  # fmt: skip
+
+
+class _Comparison:
+    """Models adjusted to the same tracks, by name: their scenes, cost and BIC, and which is the best.
+
+    correlated: errors of a track that count as one, as those of each model tell.
+    """
+
+    def __init__(
+        self, solves: dict[str, tuple[Reconstruction, float]], part: Reconstruction, priors: DepthPriors,
+        options: MotionOptions,
+    ):  # fmt: skip
+        self.scenes = {name: scene for name, (scene, _) in solves.items()}
+        self.cost = {name: cost for name, (_, cost) in solves.items()}
+        self._observations, self._options = int(part.inliers.sum()), options
+        frames, points = int(part.registered.sum()), int(part.has_point.sum())
+        # by the model whose errors follow each other least: in a wrong one they do because it is wrong, or, where it
+        # is far from right, as its camera shakes
+        self.correlated = {name: serial_correlation(scene) for name, scene in self.scenes.items()}
+        hopeful = [k for k, cost in self.cost.items() if cost <= options.hopeless * min(self.cost.values())]
+        together = min(self.correlated[k] for k in hopeful)
+        self._freedom = {k: 2 * points + _FREEDOM[k] * (frames - 1) + k.endswith("_focal") for k in self.scenes}
+        self._depths = {k: _price_of_depths(scene, priors, k, together) for k, scene in self.scenes.items()}
+        price = float(np.log(2 * self._observations / together))
+        self.criterion = {
+            k: 2 * self.cost[k] / together + self._freedom[k] * price + self._depths[k] for k in self.scenes
+        }
+
+    def gain(self, of: str, over: str) -> float:
+        """How much better the criterion is, errors that follow each other in the one it is over counted as one: a few
+        tracks that wander together look like a zoom, or another lens."""
+        together = self.correlated[over]
+        cheaper = 2 * (self.cost[over] - self.cost[of]) / together - (self._depths[of] - self._depths[over])
+        return float(cheaper - (self._freedom[of] - self._freedom[over]) * np.log(2 * self._observations / together))
+
+    def best(self) -> str:
+        """The name of the model with the least BIC; one with a zoom only where it is clearly better, and zooms."""
+        best = min(self.criterion, key=self.criterion.__getitem__)
+        plain = min((k for k in self.criterion if not k.endswith("_zoom")), key=self.criterion.__getitem__)
+        if best.endswith("_zoom") and (
+            self.gain(best, plain) < self._options.min_zoom_gain
+            or _change_of_focal(self.scenes[best]) < self._options.min_zoom
+        ):
+            return plain
+        return best
 
 
 def gain_over_tracks(cost: np.ndarray, other: np.ndarray, together: float) -> tuple[float, float]:
