@@ -181,6 +181,35 @@ def test_errors_that_follow_each_other_count_as_one(slow, rng):
     assert serial_correlation(truth) == pytest.approx(scatter, rel=0.15)
 
 
+def test_with_errors_that_follow_each_other_cameras_scatter_less_than_is_told_and_points_as_much():
+    """60 draws: what neighbouring cameras have in common falls out of how they differ."""
+    rng, draws = np.random.default_rng(3), 60
+    shot = make_shot("dolly", rng=rng, num_frames=8, num_tracks=60)
+    often = shot.tracks.lengths > 5
+    truth = replace(
+        solve(shot, rng)[0], points=np.where(often[:, None], shot.points, np.nan), inliers=often[shot.tracks.track]
+    )
+    options = BundleAdjustmentOptions(
+        reproj_sigma_px=NOISE_PX, depth_weight=0.0, cost_tolerance=1e-7, estimate_sigma=False
+    )
+    turned, eye = truth.cams_from_world.rotation, truth.centers_in_world[0]
+    turns, charts, told_turns, told_across = [], [], [], []
+    for _ in range(draws):
+        xy = shot.tracks.xy + following_errors(shot.tracks, 0.9, NOISE_PX, rng)
+        solved, _ = adjust(replace(truth, tracks=replace(shot.tracks, xy=xy)), None, options)
+        turns.append(rotvec_from_rotation(solved.cams_from_world.rotation @ np.swapaxes(turned, 1, 2)))
+        scale = np.exp(-np.nanmedian(_depth_seen_first(solved) - _depth_seen_first(truth)))
+        charts.append(_charts(eye + scale * (solved.points - eye), truth)[often] - _charts(truth.points, truth)[often])
+        if len(told_turns) < 10:
+            known = Posterior(solved, None, options)
+            told_turns.append(known.cameras().rotations[1:])
+            told_across.append(known.points()[1][often])
+    lateral = np.asarray(charts)[:, :, :2]
+    widest = np.sqrt(np.linalg.eigvalsh(np.einsum("dpi,dpj->pij", lateral, lateral) / draws)[:, 1])
+    assert 0.3 < np.median(np.std(turns, axis=0)[1:] / np.mean(told_turns, axis=0)) < 1
+    assert 0.7 < np.median(widest / np.mean(told_across, axis=0)) < 1.5
+
+
 def test_chance_and_a_liar_do_not_make_errors_follow_each_other(rng):
     shot = make_shot("pan", rng=rng, num_frames=20, num_tracks=60)
     exact = replace(solve(shot, rng, error=0.0)[0], inliers=np.ones(len(shot.tracks), bool))
