@@ -166,8 +166,8 @@ def untold_readout(
 
     scene: solved as if its shutter were global. Each read-out is taken out of the tracks along their own motion, and
     the lens refined anew, its focal length too where the tracks prefer another: that bends them as a shutter does, and
-    a shutter makes them prefer another. Errors of a track that follow each other count as one, and few tracks
-    decide nothing (Vuong 1989). The limit: a camera that moves evenly looks alike through either shutter.
+    a shutter makes them prefer another. Errors of a track that follow each other count as one, and few tracks decide
+    nothing (Vuong 1989). The limit: a camera that moves evenly looks alike through either shutter.
     """
     if motion.motion is Motion.STATIC:
         return 0.0

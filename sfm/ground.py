@@ -35,7 +35,8 @@ class Ground:
     up (3,) unit vector away from gravity; up_sigma_deg: its standard deviation, 0 where it was told; planes: how many
     agree on it; lead: how many times the evidence of the next best up, infinite where there is none; height: NaN where
     no ground was found; points: how many lie on it; stands_out: more than at any height, as on a floor, and not where
-    the lowest things end.
+    the lowest things end; by_prior: most points have the prior's depth, whose errors lean whole planes together: a
+    guess then, however well these agree.
     """
 
     up: np.ndarray
@@ -79,7 +80,7 @@ class Ground:
         rival = "" if np.isinf(self.lead) else f", with {self.lead:.1f} times the evidence of the next best direction"
         within = f"within about {self.up_sigma_deg:.1f} degrees"
         if self.by_prior:
-            within += " if the depth prior were right, which alone tells depth here"
+            within += " if the depth prior were right, which tells most depths here"
         return f"up is {self._up_words}: {within}, {planes}{rival}"
 
     def _said_of_height(self) -> str:

@@ -129,10 +129,8 @@ def classify_motion(
         change = _change_of_focal(compared.scenes[min(zooms, key=compared.criterion.__getitem__)])
     other, margin, margin_sigma = float("nan"), float("inf"), 0.0
     if np.isfinite(compared.cost.get(f"{kind}_focal", np.inf)):
-        other, margin = (
-            float(np.exp(_log_focal(compared.scenes[f"{kind}_focal"]))),
-            -compared.gain(f"{kind}_focal", kind),
-        )
+        other = float(np.exp(_log_focal(compared.scenes[f"{kind}_focal"])))
+        margin = -compared.gain(f"{kind}_focal", kind)
         given, freed = (reprojection_costs(compared.scenes[k], models[k][1]) for k in (kind, f"{kind}_focal"))
         _, margin_sigma = gain_over_tracks(given, freed, compared.correlated[kind])
     return MotionEvidence(

@@ -202,8 +202,7 @@ def _solve_set(
         options=options.verdict, frame_numbers=given.frame_numbers,
     )  # fmt: skip
     verdict, reasons = judged(lens_evidence)
-    # a look at what may be wrong; a good solve needs none
-    if verdict is not Verdict.PASS and not options.readout:
+    if verdict is not Verdict.PASS and not options.readout:  # a look at what may be wrong; a good solve needs none
         readout = untold_readout(adjusted, priors, noise, motion, found.lens, options.calibration)
         lens_evidence = replace(lens_evidence, untold_readout=readout)
         verdict, reasons = judged(lens_evidence)

@@ -48,7 +48,7 @@ def test_the_right_model_has_the_lowest_criterion(rng, motion):
 
 
 @pytest.mark.parametrize(("motion", "shake_deg"), [("pan", 0.0), ("static", 0.05)])
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_errors_that_follow_each_other_are_no_path(seed, motion, shake_deg):
     """Nor of a head that shakes, beside which what a camera that stands leaves is white."""
     rng = np.random.default_rng(seed + 10)

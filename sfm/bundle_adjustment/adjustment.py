@@ -60,8 +60,7 @@ def adjust(
     Uses the inlier observations of registered frames and existing points. Gauge: the first registered camera stays
     where it is; with a depth term the scale is the prior's (the log scales of the frames have mean zero up to
     `frame_scale_sigma`), without one, where cameras and points are both free, the median depth of the scene is put back
-    afterwards. The camera must be free of
-    distortion (`Tracks.undistorted`). Limit: a local minimum near the start.
+    afterwards. The camera must be free of distortion (`Tracks.undistorted`). Limit: a local minimum near the start.
 
     priors: at every observation of the tracks, or None. stop: called with each iteration and its cost, ends it where
     true. Raises `NoSolutionError` when nothing is left to adjust.
