@@ -19,7 +19,7 @@ from sfm.lost_tracks import LostTracks, LostTracksOptions
 from sfm.masks import Mask
 from sfm.patches import Patches
 from sfm.scene import Tracks
-from sfm.threads import one_ahead
+from sfm.threads import one_ahead, one_blas_thread
 from sfm.video import Video, to_gray
 
 logger = logging.getLogger(__name__)
@@ -92,10 +92,11 @@ def track_points(
     Raises `InputError` at a cut, naming the frames, and `NotEnoughTracksError` when there is no texture to follow.
     """
     tracker = _Tracker(video, options, mask)
-    for index, frame in one_ahead((index, tracker.prepared(image)) for index, image in video):
-        tracker.step(index, frame)
-        if progress is not None:
-            progress(index + 1, len(tracker.patches))
+    with one_blas_thread():  # its products are small: BLAS threads would wait for them, and keep ours from the cores
+        for index, frame in one_ahead((index, tracker.prepared(image)) for index, image in video):
+            tracker.step(index, frame)
+            if progress is not None:
+                progress(index + 1, len(tracker.patches))
     return tracker.finish()
 
 
