@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from sfm.bundle_adjustment import BundleAdjustmentOptions
+from sfm.bundle_adjustment.problem import ShotProblem
+from sfm.geometry.rotation import rotation_from_rotvec
+from sfm.geometry.transform import Rigid3
 from sfm.least_squares import (
     Linearization,
     Loss,
@@ -13,13 +17,19 @@ from sfm.least_squares import (
     Status,
     levenberg_marquardt,
     robust_cost,
+    schur,
     scipy_least_squares,
     sparse_jacobian,
 )
 from sfm.least_squares.coupling import Coupling, bundles, dense, squared
+from sfm.least_squares.geodesic import bent
 from sfm.least_squares.normal_equations import NormalEquations
+from sfm.least_squares.problem import robust_weights
 from sfm.least_squares.reduced_system import ReducedSystem, _Band, _Dense
 from sfm.least_squares.scipy_reference import _robustify
+from sfm.least_squares.ties import Ties
+from sfm.scene import Reconstruction, Support
+from sfm.synthetic import make_shot
 
 LOSSES = ["squared", "huber", "soft_l1", "cauchy"]
 
@@ -256,7 +266,73 @@ def test_the_schur_step_is_the_dense_one(rng, damping):
     assert (step[:2] == 0).all(), "what is not free stays"
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_bend_is_the_dense_one(rng, monkeypatch, tied):
+    """Half the second derivative along the step, by the same difference, answered by the damped matrix; ties too."""
+    problem = Bilinear(rng)
+    if tied:
+        ties = Ties(np.array([0.1]), np.array([2, 7]), rng.standard_normal((1, 2, 2)))
+        monkeypatch.setattr(_BilinearAt, "ties", lambda self: ties, raising=False)
+    x = _start(problem, rng, off=0.02)
+    system = NormalEquations(problem, x)
+    step, _ = system.solve(0.01)
+    curved = bent(system, step)
+    at, ahead, everything = problem.at(x), problem.at(x + 0.1 * step), slice(None)
+    root = np.sqrt(robust_weights(problem, at.residuals(everything), everything)).ravel()
+    lin = at.linearize(everything)
+    J = np.zeros((3, len(problem.kept_index), len(x)))
+    for n, (kept, eliminated) in enumerate(zip(problem.kept_index, problem.eliminated_index, strict=True)):
+        J[:, n, 2 * kept : 2 * kept + 2], J[:, n, 10] = lin.kept[..., n], lin.shared[:, 0, n]
+        J[:, n, 11 + 2 * eliminated : 13 + 2 * eliminated] = lin.eliminated[..., n]
+    J = J.reshape(-1, len(x))
+    half = ((ahead.residuals(everything) - lin.residuals).ravel() / 0.1 - J @ step) / 0.1
+    weighted = J * root[:, None]
+    prior = np.zeros((len(x), len(x)))
+    prior[:11, :11] = 0.01 * np.eye(11)
+    damping = np.r_[system.damping, *(part.damping.T.ravel() for part in system.parts)]
+    A = weighted.T @ weighted + prior + np.diag(damping)
+    A += ties.sparse(11, len(x)).T @ ties.sparse(11, len(x)) if tied else 0
+    free = np.r_[problem.free, np.ones(24, bool)]
+    expected = np.zeros(len(x))
+    expected[free] = np.linalg.solve(A[np.ix_(free, free)], -(weighted.T @ (root * half))[free])
+    np.testing.assert_allclose(curved - step, expected, rtol=1e-8, atol=1e-12)
+    assert np.linalg.norm(expected) > 1e-3 * np.linalg.norm(step)
+
+
+def test_a_bend_larger_than_the_step_allows_is_none(rng):
+    problem = Bilinear(rng)
+    system = NormalEquations(problem, _start(problem, rng))
+    step, _ = system.solve(0.01)
+    assert bent(system, step) is not None
+    assert bent(system, 300 * step) is None
+
+
 # solving
+
+
+def test_steps_that_bend_reach_the_minimum_of_a_long_shot_sooner(monkeypatch):
+    """Cameras that drift along a chain of short tracks, which nothing else holds: a long curved valley."""
+    rng = np.random.default_rng(0)
+    shot = make_shot("handheld", rng=rng, num_frames=200, num_tracks=300, track_length=12, noise_px=0.3)
+    turn = rotation_from_rotvec(0.002 * rng.standard_normal((200, 3)))
+    cams = Rigid3(turn @ shot.cams_from_world.rotation, shot.cams_from_world.translation)
+    seen_twice = shot.tracks.lengths[:, None] > 1
+    scene = Reconstruction(
+        camera=shot.camera, cams_from_world=cams, registered=np.ones(200, bool),
+        points=np.where(seen_twice, shot.points * np.exp(0.05 * rng.standard_normal((300, 1))), np.nan),
+        inliers=np.ones(len(shot.tracks), bool), tracks=shot.tracks, depth_scale=np.ones(200),
+        support=np.full(300, Support.PRIOR), point_sigma=np.full(300, np.nan),
+    )  # fmt: skip
+    problem = ShotProblem(scene, None, BundleAdjustmentOptions(reproj_sigma_px=0.3, depth_weight=0.0))
+    options = SolverOptions(200, 1e-8)
+    _, curved = levenberg_marquardt(problem, problem.start(), options)
+    monkeypatch.setattr(schur, "bent", lambda system, step: None)
+    _, straight = levenberg_marquardt(problem, problem.start(), options)
+    reached = [
+        next(i for i, cost in enumerate(of.costs) if cost < straight.cost * (1 + 1e-5)) for of in (curved, straight)
+    ]
+    assert reached[0] < 0.7 * reached[1]
+    assert curved.cost <= straight.cost * (1 + 1e-6)
 
 
 def test_exact_data_come_back(rng):

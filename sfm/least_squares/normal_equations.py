@@ -19,7 +19,7 @@ _NEXT_TO_NONE = 1e-12  # damping, where covariances are asked for
 
 
 @dataclass(slots=True, eq=False)
-class _Part:
+class Part:
     """The normal equations of one slice of observations.
 
     W (k, e, n) couples each observation's kept block with its eliminated one; W_shared (b, e, blocks); V (e, e, blocks)
@@ -75,14 +75,14 @@ class NormalEquations:
     """
 
     def __init__(self, problem: Problem, x: np.ndarray, known: Pattern | None = None):
-        self.problem = problem
+        self.problem, self.x = problem, x
         self.size = problem.num_kept * problem.kept_size
-        at = problem.at(x)
+        self.at = at = problem.at(x)
         residuals, J = at.prior()
         self.pattern, self.g = Pattern.of(problem, J, known), -(J.T @ residuals)
         self.U = ReducedSystem(self.size, problem.num_shared, self.pattern.width)
         self.U.add_sparse(self.pattern.prior)
-        self.parts: list[_Part] = []
+        self.parts: list[Part] = []
         k = problem.kept_size
         tied = self.pattern.tied
         sums = each_in_threads(lambda of: self._part(at, of), tied)
@@ -98,7 +98,7 @@ class NormalEquations:
         self.tied = None if ties is None else TiedSystem(ties, self.parts, self.size, len(self.g))
 
     def _part(self, at: Evaluation, coupling: Coupling):
-        """One slice: its `_Part` and sums over it for the kept blocks it may touch, the border and the corner of U,
+        """One slice: its `Part` and sums over it for the kept blocks it may touch, the border and the corner of U,
         and g."""
         problem, rows, kept = self.problem, coupling.rows, coupling.kept - coupling.low
         lin = at.linearize(rows)
@@ -121,7 +121,7 @@ class NormalEquations:
         if not problem.num_eliminated:
             return None, U, border, corner, g
         by_block = lambda v: np.add.reduceat(v, coupling.starts, axis=-1)  # noqa: E731
-        part = _Part(
+        part = Part(
             coupling, np.einsum("ran,rbn->abn", A, B), by_block(np.einsum("ran,rbn->abn", C, B)),
             by_block(np.einsum("ran,rbn->abn", B, B)), by_block(-np.einsum("ran,rn->an", B, r)),
         )  # fmt: skip
@@ -151,7 +151,7 @@ class NormalEquations:
             self._damp(part, of_blocks[part.coupling.first : part.coupling.last])
         return squared([(part.coupling, *part.whitened()) for part in parts], bundle.low, bundle.high)
 
-    def _damp(self, part: _Part, damping: np.ndarray | float) -> None:
+    def _damp(self, part: Part, damping: np.ndarray | float) -> None:
         diagonal = np.einsum("aap->ap", part.V)
         # a block whose direction nothing measures must not take steps of any length
         part.damping = damping * np.maximum(diagonal, 1e-6 * diagonal.max(0) + 1e-12)
@@ -165,14 +165,31 @@ class NormalEquations:
         finite = np.isfinite(self.g).all() and all(np.isfinite(g).all() for g in blocks)
         if not (finite and self.factor(damping, of_blocks)):
             return np.zeros(len(self.g) + self.problem.num_eliminated * self.problem.eliminated_size), -1.0
-        step, block_steps = self.back_substitute(self.g, blocks)
-        if self.tied is not None:
-            step, block_steps = self.back_substitute(self.g, self.tied.relieved(self.reduced, block_steps))
+        step, block_steps = self.answer(self.g, blocks)
         gain = step @ (self.damping * step + self.g)
         for part, inner in zip(self.parts, block_steps, strict=True):
             gain += np.sum(inner * (part.damping * inner + part.g))
         full = np.concatenate([step, *(inner.T.ravel() for inner in block_steps)])
         return (full, 0.5 * float(gain)) if np.isfinite(full).all() else (full, -1.0)
+
+    def answer(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """`back_substitute`, ties and all."""
+        step, block_steps = self.back_substitute(g, blocks)
+        if self.tied is None:
+            return step, block_steps
+        return self.back_substitute(g, self.tied.relieved(self.reduced, blocks, block_steps))
+
+    def split(self, step: np.ndarray) -> list[np.ndarray]:
+        """Of a step over all parameters that of every part's eliminated blocks, (e, blocks)."""
+        blocks = step[len(self.g) :].reshape(-1, self.problem.eliminated_size).T
+        return [blocks[:, part.coupling.first : part.coupling.last] for part in self.parts]
+
+    def damped_square(self, step: np.ndarray, block_steps: list[np.ndarray]) -> float:
+        """Squared length of a step of the factored system, each parameter by its damping."""
+        own = sum(
+            float(np.sum(inner * part.damping * inner)) for part, inner in zip(self.parts, block_steps, strict=True)
+        )
+        return float(step @ (self.damping * step)) + own
 
     def covariance(self) -> ReducedSystem | None:
         """Covariance of the kept and shared parameters, all others free to follow, of a band what lies within it;
@@ -183,7 +200,7 @@ class NormalEquations:
         """Covariances (e, e, blocks) of the eliminated blocks, the kept and shared parameters having this one."""
         e = self.problem.eliminated_size
 
-        def of(part: _Part) -> np.ndarray:
+        def of(part: Part) -> np.ndarray:
             self._damp(part, _NEXT_TO_NONE)
             low, high = part.coupling.low, part.coupling.high
             M = dense([(part.coupling, *part.whitened())], low, high)
@@ -221,7 +238,7 @@ class NormalEquations:
         step = self.reduced.solve(reduced[:, None])[:, 0]
         return step, self._follow(step, blocks)
 
-    def _pulled(self, part: _Part, blocks: np.ndarray) -> np.ndarray:
+    def _pulled(self, part: Part, blocks: np.ndarray) -> np.ndarray:
         """W blocks, (e, blocks) of a part -> (m,) over the kept and shared parameters."""
         k, found, of = self.problem.kept_size, np.zeros(len(self.g)), part.coupling
         coupling = np.einsum("abn,bn->an", part.W, blocks.take(of.block, axis=1))

@@ -1,4 +1,8 @@
-"""Robust Levenberg-Marquardt: damping by the gain ratio (Nielsen 1999), robust losses by iterative re-weighting.
+"""Robust Levenberg-Marquardt: damping by the gain ratio (Nielsen 1999), robust losses by iterative re-weighting, steps
+that gain less than they promise bent along the valley (`geodesic`).
+
+Re-weighting leaves out the second derivative of the loss, as it is negative where an outlier is: with it (Triggs et al.
+2000, section 4.3) a solve that starts off its minimum takes three times as many iterations.
 
 Given what is kept the eliminated blocks are independent, and one point whose depth nothing tells must not hold up all
 others. One that a step makes worse takes as much of its own part as serves it (after the embedded point iterations of
@@ -12,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfm.least_squares.costs import costs_by_block
+from sfm.least_squares.geodesic import bent
 from sfm.least_squares.normal_equations import NormalEquations
 from sfm.least_squares.problem import Problem, SolverOptions, SolverReport, Status
 from sfm.least_squares.ties import ties_of
@@ -46,9 +51,12 @@ def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions
         system = system or NormalEquations(problem, here.x, pattern)
         pattern = system.pattern
         step, predicted = system.solve(damping, of_blocks)
+        negligible = predicted < options.cost_tolerance * here.cost
         gain, there = -1.0, None
         if predicted > 0:
-            there, parts = _stepped(problem, here, step, enough=here.cost - _POOR * predicted)
+            there, parts = _stepped(problem, here, step, enough := here.cost - _POOR * predicted)
+            if there.cost > enough and not negligible and (curved := bent(system, step)) is not None:
+                there, parts = min((there, parts), _stepped(problem, here, curved, enough), key=lambda to: to[0].cost)
             raised = _BLOCK_FACTOR * np.maximum(of_blocks, max(damping, _BLOCK_DAMPING))
             of_blocks = np.where(parts < 1, raised, of_blocks / _BLOCK_FACTOR)
             gain = (here.cost - there.cost) / predicted
@@ -56,7 +64,6 @@ def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions
                 "iteration %d: cost %.6f -> %.6f, damping %.1e, %d blocks by themselves",
                 iteration, here.cost, there.cost, damping, (parts < 1).sum(),
             )  # fmt: skip
-        negligible = predicted < options.cost_tolerance * here.cost
         if there is not None and gain > 0:
             if negligible and here.cost - there.cost < options.cost_tolerance * here.cost:
                 status = Status.CONVERGED
