@@ -37,6 +37,7 @@ class StartOptions:
     min_focal_change: float = 0.15  # of log focal length; what is nearer an adjustment finds by itself
     max_focal_sigmas: float = 5.0  # of the guess, beyond which none is tried
     min_common_part: float = 0.25  # of the sightings, on which two focal lengths are compared
+    search_tracks: int = 2500  # with which lenses are tried: of a long shot that has more, an even part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,7 @@ def start(
     no start finds two views.
     """
 
-    def attempt(prior: DepthPriors, camera: Camera, lens: LensUnknowns) -> _Attempt | SfmError:
+    def attempt(tracks: Tracks, prior: DepthPriors, camera: Camera, lens: LensUnknowns) -> _Attempt | SfmError:
         try:
             seed = initialize(tracks, prior, camera, initialize_options)
             scene, noise = map_keyframes(seed, prior, replace(mapping, lens=lens))
@@ -88,11 +89,13 @@ def start(
 
     with one_blas_thread():  # held outside, for solves that overlap would each restore what another set
         if lens.focal and not camera.batch:
-            camera = _best_focal(camera, lens, zoomed, lambda *what: attempt(known, *what), options, progress)
+            some = _some_tracks(tracks, options.search_tracks)[tracks.track]
+            few, few_known = tracks.select(some), known.select(some)
+            camera = _best_focal(camera, lens, zoomed, lambda *what: attempt(few, few_known, *what), options, progress)
         tried = [(known, camera, lens)] + ([(flat_prior, camera, lens)] if priors is not None else [])
         if (zooming := zoomed(camera)) is not None:
             tried.append((known, zooming, replace(lens, zoom=True)))
-        given, *others = in_threads(lambda what: attempt(*what), tried)
+        given, *others = in_threads(lambda what: attempt(tracks, *what), tried)
     best, from_prior = given, False
     if priors is not None:
         best, from_prior = _better(given, others[0], priors, options)
@@ -191,6 +194,13 @@ def _cheapest(
         if _relative_cost(done[least][1], done[mine][1], options) > 1 - options.min_gain:
             least = mine
     return done[least]
+
+
+def _some_tracks(tracks: Tracks, count: int) -> np.ndarray:
+    """At most about `count` of the tracks, (tracks,) bool: every so many, as they were found."""
+    seen = tracks.lengths > 0
+    every = max(round(seen.sum() / count), 1)
+    return seen & (np.cumsum(seen) % every == 0)
 
 
 def _other_lenses(camera: Camera, lens: LensUnknowns, options: StartOptions) -> list[Camera]:
