@@ -143,8 +143,8 @@ class Patches:
         lost |= (scale < 0.3) | (scale > 3.0)
         # both have unit norm: |seen - template|^2 = 2 - 2 correlation
         correlation = np.where(lost, -1.0, 1 - 0.5 * np.einsum("np,np->n", off, off))
-        pulls = (self.descent[:, :2] * off[:, None]).reshape(2 * len(off), -1)  # one product for all is the faster
-        moments = (pulls @ _half_masks(self.radius).T).reshape(len(off), 2, -1)
+        pulls = (self.descent[:, :2] * off[:, None]).reshape(2 * len(off), off.shape[1])
+        moments = (pulls @ _half_masks(self.radius).T).reshape(len(off), 2, 4)  # one product for all is the faster
         shifts = np.einsum("nhab,nbh->nha", self.halves, moments)
         split = np.linalg.norm(shifts[:, ::2] - shifts[:, 1::2], axis=2).max(1)
         return xy, affine, correlation, split
@@ -169,8 +169,10 @@ def _parts(count: int) -> list[slice]:
 @cache
 def _offsets(radius: int) -> tuple[np.ndarray, np.ndarray]:
     side = np.arange(-radius, radius + 1, dtype=np.float32)
-    u, v = np.meshgrid(side, side)
-    return u.reshape(1, -1), v.reshape(1, -1)
+    u, v = (each.reshape(1, -1) for each in np.meshgrid(side, side))
+    for each in (u, v):
+        each.setflags(write=False)  # they are everybody's
+    return u, v
 
 
 def _seen(image: np.ndarray, xy: np.ndarray, affine: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -184,7 +186,9 @@ def _seen(image: np.ndarray, xy: np.ndarray, affine: np.ndarray, u: np.ndarray, 
 def _half_masks(radius: int) -> np.ndarray:
     """Left, right, upper and lower half of a patch, (4, p), 0 or 1; the middle line belongs to none."""
     u, v = _offsets(radius)
-    return np.concatenate([u < 0, u > 0, v < 0, v > 0]).astype(np.float32)
+    masks = np.concatenate([u < 0, u > 0, v < 0, v > 0]).astype(np.float32)
+    masks.setflags(write=False)
+    return masks
 
 
 def _half_shifts(gradient: np.ndarray, masks: np.ndarray) -> np.ndarray:

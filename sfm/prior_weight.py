@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sfm.bundle_adjustment import adjust
+from sfm.errors import NoSolutionError
 from sfm.outliers import TrackingNoise
 from sfm.prior_alignment import CELLS, Agreement, AlignmentOptions, align, in_unit_of, worse_frames
 from sfm.scene import DepthPriors, Reconstruction
@@ -100,7 +101,7 @@ def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstr
     """The scene with only some of its frames and points, evenly spaced; every point is seen by two of the frames.
 
     A shot whose tracks are too short for such spacing keeps twice as many of its frames, until two of them see half of
-    the points.
+    the points. Raises `NoSolutionError` where no point is seen by two frames.
     """
     every = np.flatnonzero(scene.registered)
     while True:
@@ -115,6 +116,11 @@ def thinned(scene: Reconstruction, max_frames: int, max_points: int) -> Reconstr
     keep[_evenly(np.flatnonzero(scene.has_point & (seen >= 2)), max_points)] = True
     points = np.where(keep[:, None], scene.points, np.nan)
     inliers = scene.inliers & registered[scene.tracks.frame] & keep[scene.tracks.track]
+    if not inliers.any():
+        raise NoSolutionError(
+            "no point is seen by two frames that have a camera: too few tracks agree on one rigid scene; see --verbose"
+            " for what was tried"
+        )
     seeing = np.bincount(scene.tracks.frame[inliers], minlength=len(registered))
     return replace(scene, registered=registered & (seeing > 0), points=points, inliers=inliers)
 

@@ -37,7 +37,8 @@ class StartOptions:
     min_focal_change: float = 0.15  # of log focal length; what is nearer an adjustment finds by itself
     max_focal_sigmas: float = 5.0  # of the guess, beyond which none is tried
     min_common_part: float = 0.25  # of the sightings, on which two focal lengths are compared
-    search_tracks: int = 2500  # with which lenses are tried: of a long shot that has more, an even part
+    search_tracks: int = 2500  # with which lenses are tried, at least: of a shot that has more, an even part
+    search_tracks_in_frame: int = 300  # and in the middle frame by their number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +90,7 @@ def start(
 
     with one_blas_thread():  # held outside, for solves that overlap would each restore what another set
         if lens.focal and not camera.batch:
-            some = _some_tracks(tracks, options.search_tracks)[tracks.track]
+            some = _some_tracks(tracks, options)[tracks.track]
             few, few_known = tracks.select(some), known.select(some)
             camera = _best_focal(camera, lens, zoomed, lambda *what: attempt(few, few_known, *what), options, progress)
         tried = [(known, camera, lens)] + ([(flat_prior, camera, lens)] if priors is not None else [])
@@ -196,11 +197,11 @@ def _cheapest(
     return done[least]
 
 
-def _some_tracks(tracks: Tracks, count: int) -> np.ndarray:
-    """At most about `count` of the tracks, (tracks,) bool: every so many, as they were found."""
-    seen = tracks.lengths > 0
-    every = max(round(seen.sum() / count), 1)
-    return seen & (np.cumsum(seen) % every == 0)
+def _some_tracks(tracks: Tracks, options: StartOptions) -> np.ndarray:
+    """The tracks with which lenses are tried, (tracks,) bool: every so many, as they were found."""
+    seen, alive = tracks.lengths > 0, np.median(np.bincount(tracks.frame, minlength=tracks.num_frames))
+    every = min(seen.sum() // options.search_tracks, int(alive) // options.search_tracks_in_frame)
+    return seen & (np.cumsum(seen) % max(every, 1) == 0)
 
 
 def _other_lenses(camera: Camera, lens: LensUnknowns, options: StartOptions) -> list[Camera]:

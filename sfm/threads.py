@@ -37,8 +37,6 @@ if hasattr(os, "register_at_fork"):
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Map over the items in all threads, results in order. Called from one of these threads it works by itself.
 
-    Limit: solves held to one BLAS thread that overlap in a caller's own threads may leave BLAS there.
-
     >>> in_threads(lambda n: sum(in_threads(lambda k: k * k, range(n))), [2, 3])
     [1, 5]
     """
@@ -80,7 +78,10 @@ def one_ahead(items: Iterable[T]) -> Iterator[T]:
 
 
 def one_blas_thread() -> AbstractContextManager:
-    """NumPy's and SciPy's BLAS held to one thread, process-wide: for work that is small, or shared out already."""
+    """NumPy's and SciPy's BLAS held to one thread, process-wide: for work that is small, or shared out already.
+
+    Limit: solves and trackings that overlap in a caller's own threads may leave BLAS there.
+    """
     return _blas().limit(limits=1, user_api="blas")
 
 

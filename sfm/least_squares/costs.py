@@ -55,10 +55,8 @@ def influence(problem: Problem, x: np.ndarray, column: np.ndarray) -> np.ndarray
 
     def part(rows: slice) -> None:
         lin = at.linearize(rows)
-        change = np.einsum("rkn,kn->rn", lin.kept, kept.take(problem.kept_index[rows], axis=1))
-        change += np.einsum("rbn,b->rn", lin.shared, shared)
-        if eliminated.size:
-            change += np.einsum("ren,en->rn", lin.eliminated, eliminated.take(problem.eliminated_index[rows], axis=1))
+        of_block = eliminated.take(problem.eliminated_index[rows], axis=1) if eliminated.size else None
+        change = lin.along(kept.take(problem.kept_index[rows], axis=1), shared, of_block)
         found[rows] = -(robust_weights(problem, lin.residuals, rows) * lin.residuals * change).sum(0)
 
     in_threads(part, slices(problem))

@@ -38,6 +38,11 @@ class Part:
         """Sum over the observations of each block, last axis n -> blocks."""
         return np.add.reduceat(values, self.coupling.starts, axis=-1)
 
+    def by_kept_block(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the observations of each kept block from `coupling.low` on, (a, n) -> (a, blocks)."""
+        of = self.coupling
+        return np.stack([np.bincount(of.kept - of.low, each, of.high - of.low) for each in values])
+
     def apply_v_inverse(self, v: np.ndarray) -> np.ndarray:
         """(V + D)^-1 v for every block, v (e, blocks)."""
         return np.einsum("bap,bp->ap", self.L_inv, np.einsum("bcp,cp->bp", self.L_inv, v))
@@ -173,7 +178,7 @@ class NormalEquations:
         return (full, 0.5 * float(gain)) if np.isfinite(full).all() else (full, -1.0)
 
     def answer(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """`back_substitute`, ties and all."""
+        """As `back_substitute`, of a factored system, and with what ties eliminated blocks to each other."""
         step, block_steps = self.back_substitute(g, blocks)
         if self.tied is None:
             return step, block_steps
@@ -242,8 +247,7 @@ class NormalEquations:
         """W blocks, (e, blocks) of a part -> (m,) over the kept and shared parameters."""
         k, found, of = self.problem.kept_size, np.zeros(len(self.g)), part.coupling
         coupling = np.einsum("abn,bn->an", part.W, blocks.take(of.block, axis=1))
-        for a in range(k):
-            found[of.low * k + a : of.high * k : k] = np.bincount(of.kept - of.low, coupling[a], of.high - of.low)
+        found[of.low * k : of.high * k] = part.by_kept_block(coupling).T.ravel()
         found[self.size :] = np.einsum("abp,bp->a", part.W_shared, blocks)
         return found
 

@@ -49,6 +49,12 @@ class Linearization:
     eliminated: np.ndarray
     shared: np.ndarray
 
+    def along(self, kept: np.ndarray, shared: np.ndarray, eliminated: np.ndarray | None) -> np.ndarray:
+        """Derivative (rows, n) along a change of each observation's kept block (k, n), the shared parameters (b,) and
+        each one's eliminated block (e, n), None where these are held."""
+        change = np.einsum("rkn,kn->rn", self.kept, kept) + np.einsum("rbn,b->rn", self.shared, shared)
+        return change if eliminated is None else change + np.einsum("ren,en->rn", self.eliminated, eliminated)
+
 
 class Evaluation(Protocol):
     """A problem at one parameter vector; observations are asked for in slices, so memory stays bounded."""

@@ -2,7 +2,7 @@
 that gain less than they promise bent along the valley (`geodesic`).
 
 Re-weighting leaves out the second derivative of the loss, as it is negative where an outlier is: with it (Triggs et al.
-2000, section 4.3) a solve that starts off its minimum takes three times as many iterations.
+2000, section 4.3) a solve that starts off its minimum takes more iterations.
 
 Given what is kept the eliminated blocks are independent, and one point whose depth nothing tells must not hold up all
 others. One that a step makes worse takes as much of its own part as serves it (after the embedded point iterations of
@@ -54,7 +54,8 @@ def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions
         negligible = predicted < options.cost_tolerance * here.cost
         gain, there = -1.0, None
         if predicted > 0:
-            there, parts = _stepped(problem, here, step, enough := here.cost - _POOR * predicted)
+            enough = here.cost - _POOR * predicted
+            there, parts = _stepped(problem, here, step, enough)
             if there.cost > enough and not negligible and (curved := bent(system, step)) is not None:
                 there, parts = min((there, parts), _stepped(problem, here, curved, enough), key=lambda to: to[0].cost)
             raised = _BLOCK_FACTOR * np.maximum(of_blocks, max(damping, _BLOCK_DAMPING))

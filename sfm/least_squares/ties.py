@@ -84,9 +84,9 @@ class TiedSystem:
         flat = [np.concatenate([each.ravel() for each in lists]) for lists in (values, rows, columns)]
         self.W = csr_array((flat[0], (flat[1], flat[2])), (count, ties.J.shape[1] * ties.J.shape[2]))
 
-    def relieved(self, reduced: _Reduced, blocks: list[np.ndarray], block_steps: list[np.ndarray]) -> list[np.ndarray]:
-        """The right-hand side g - J^T c of every part (e, blocks) in place of g, `blocks`, from the steps (e, blocks)
-        that this gives without ties: solved for once more, it gives the step with them."""
+    def relieved(self, reduced: _Reduced, right: list[np.ndarray], block_steps: list[np.ndarray]) -> list[np.ndarray]:
+        """g - J^T c of every part, from its right-hand side g (e, blocks) and the steps (e, blocks) that this gives
+        without ties: solved for once more, it gives the step with them."""
         J, (_, t, e) = self.ties.J, self.ties.J.shape
         inverse, alone = np.empty((t, e, e)), np.empty((t, e))
         for part, (mine, at), steps in zip(self.parts, self.places, block_steps, strict=True):
@@ -97,7 +97,7 @@ class TiedSystem:
         moved = held - np.einsum("tac,tcm->tam", inverse, (self.W.T @ kept).reshape(t, e, -1))
         c = np.linalg.solve(np.eye(len(J)) + np.einsum("mta,tan->mn", J, moved), np.einsum("mta,ta->m", J, alone))
         pull = np.einsum("mte,m->et", J, c)
-        right = [g.copy() for g in blocks]
-        for g, (mine, at) in zip(right, self.places, strict=True):
+        found = [g.copy() for g in right]
+        for g, (mine, at) in zip(found, self.places, strict=True):
             g[:, at] -= pull[:, mine]
-        return right
+        return found
