@@ -15,6 +15,7 @@ from sfm.least_squares import (
     Loss,
     SolverOptions,
     Status,
+    geodesic,
     levenberg_marquardt,
     robust_cost,
     schur,
@@ -297,14 +298,44 @@ def test_the_bend_is_the_dense_one(rng, monkeypatch, tied):
     expected[free] = np.linalg.solve(A[np.ix_(free, free)], -(weighted.T @ (root * half))[free])
     np.testing.assert_allclose(curved - step, expected, rtol=1e-8, atol=1e-12)
     assert np.linalg.norm(expected) > 1e-3 * np.linalg.norm(step)
+    # twice the bend over the step, each parameter by its damping
+    ratio = 2 * np.sqrt((damping @ expected**2) / (damping @ step**2))
+    monkeypatch.setattr(geodesic, "_MAX_BEND", 1.001 * ratio)
+    assert bent(system, step) is not None
+    monkeypatch.setattr(geodesic, "_MAX_BEND", 0.999 * ratio)
+    assert bent(system, step) is None
 
 
-def test_a_bend_larger_than_the_step_allows_is_none(rng):
+def test_a_step_to_where_nothing_can_be_evaluated_is_not_bent(rng, monkeypatch):
     problem = Bilinear(rng)
     system = NormalEquations(problem, _start(problem, rng))
     step, _ = system.solve(0.01)
     assert bent(system, step) is not None
-    assert bent(system, 300 * step) is None
+    monkeypatch.setattr(_BilinearAt, "residuals", lambda self, rows: np.full_like(problem.data[:, rows], np.nan))
+    assert bent(system, step) is None
+
+
+def test_only_steps_that_break_their_promise_are_bent(rng, monkeypatch):
+    asked = []
+    monkeypatch.setattr(schur, "bent", lambda system, step: asked.append(step))
+    problem = Bilinear(rng, noise=0.0, losses=((slice(0, 3), Loss("squared"), 1.0),))
+    _, report = levenberg_marquardt(problem, _start(problem, rng, off=0.01), SolverOptions(50, 1e-10))
+    assert report.status is Status.CONVERGED
+    assert not asked
+    levenberg_marquardt(problem, _start(problem, rng, off=1.5), SolverOptions(50, 1e-10))
+    assert asked
+
+
+def test_a_bend_that_leads_astray_is_not_taken(rng, monkeypatch):
+    problem = Bilinear(rng, outliers=5)
+    start, options = _start(problem, rng, off=1.5), SolverOptions(100, 1e-9)
+    monkeypatch.setattr(schur, "bent", lambda system, step: None)
+    _, straight = levenberg_marquardt(problem, start, options)
+    asked = []
+    monkeypatch.setattr(schur, "bent", lambda system, step: (asked.append(step), 1e3 * step)[1])
+    _, astray = levenberg_marquardt(problem, start, options)
+    assert asked
+    assert astray.costs == straight.costs
 
 
 # solving

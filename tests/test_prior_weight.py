@@ -1,8 +1,11 @@
 """What the prior is worth: its error measured, its independent measurements counted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from sfm.errors import NoSolutionError
 from sfm.initialize import initialize
 from sfm.mapping import extend
 from sfm.prior_weight import PriorWeightOptions, thinned, weigh_prior
@@ -61,3 +64,10 @@ def test_a_thinned_scene_is_a_part(rng):
     assert part.registered[part.tracks.frame[use]].all()
     assert part.has_point[part.tracks.track[use]].all()
     assert (np.bincount(part.tracks.track[use])[np.unique(part.tracks.track[use])] >= 2).all()
+
+
+def test_a_scene_of_which_no_two_frames_share_a_point_is_no_solution(rng):
+    grown, _, _ = _weighed(rng)
+    alone = replace(grown, inliers=grown.inliers & (grown.tracks.frame == 3))
+    with pytest.raises(NoSolutionError, match="no point is seen by two frames"):
+        thinned(alone, 4, 50)

@@ -9,15 +9,15 @@ from solved import solve
 
 from sfm.bundle_adjustment import LensUnknowns
 from sfm.errors import NotEnoughTracksError
-from sfm.geometry import Sim3
+from sfm.geometry import Camera, Sim3
 from sfm.initialize import InitializeOptions, initialize
 from sfm.mapped_shot import map_shot
 from sfm.mapping import MappingOptions, map_keyframes
 from sfm.outliers import TrackingNoise
 from sfm.pipeline import reconstruct, reconstruct_tracks
 from sfm.prior_alignment import Agreement
-from sfm.scene import DepthPriors
-from sfm.start import Start, StartOptions, _Attempt, _cheapest, start
+from sfm.scene import DepthPriors, Tracks
+from sfm.start import Start, StartOptions, _Attempt, _cheapest, _some_tracks, start
 from sfm.synthetic import make_shot
 from sfm.verdict import Verdict
 from sfm.video import Video
@@ -129,6 +129,37 @@ def test_a_lens_that_explains_two_frames_alone_is_not_the_best(rng):
     tried = [(one, one, False) for one in cameras]
     found = _cheapest(tried, LensUnknowns(), attempt, StartOptions(), lambda part, text: None)
     assert found is not None and found[0][0] is cameras[2]
+
+
+def test_lenses_are_tried_with_an_even_part_of_the_tracks_but_enough_in_a_frame():
+    frame, track = (values.ravel() for values in np.meshgrid(np.arange(10), np.arange(0, 2000, 2), indexing="ij"))
+    tracks = Tracks(frame, track, np.zeros((len(frame), 2)), 10, 2000)  # every other one is never seen
+    few = _some_tracks(tracks, StartOptions(search_tracks=200, search_tracks_in_frame=100))
+    np.testing.assert_array_equal(np.flatnonzero(few), np.arange(8, 2000, 10))
+    assert _some_tracks(tracks, StartOptions(search_tracks=200, search_tracks_in_frame=300)).sum() == 333
+    assert _some_tracks(tracks, StartOptions(search_tracks=600, search_tracks_in_frame=1)).sum() == 1000
+
+
+def test_an_unknown_lens_is_found_with_some_of_the_tracks(rng, monkeypatch):
+    """And the start itself has them all."""
+    shot = make_shot("orbit", rng=rng, num_frames=12, num_tracks=400, noise_px=0.2, fov_deg=25.0)
+    known = _priors(shot, shot.priors.depth)
+    seen = []
+
+    def told(tracks, prior, *rest):
+        seen.append((len(tracks), len(prior.depth)))
+        return initialize(tracks, prior, *rest)
+
+    monkeypatch.setattr("sfm.start.initialize", told)
+    guess = Camera.from_fov_deg(50.0, 1920, 1080)
+    mapping = MappingOptions(lens=LensUnknowns(True, float(guess.focal_length[0]), 0.6))
+    options = StartOptions(search_tracks=100, search_tracks_in_frame=30)
+    found = start(shot.tracks, known, guess, InitializeOptions(), mapping, options)
+    assert abs(np.log(found.scene.camera.focal_length[0] / shot.camera.focal_length[0])) < 0.1
+    few, everything = sorted({count for count, _ in seen})
+    assert everything == len(shot.tracks)
+    assert few < 0.6 * everything
+    assert all(count == priors for count, priors in seen)
 
 
 @cache
