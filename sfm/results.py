@@ -90,7 +90,7 @@ def write_result(
         plates, world = _plates(reconstruction, video), World.of(solve, None)
         _write_pictures(reconstruction, video.shot, plates, temporary, world)
         (temporary / LOG).write_text(log, encoding="utf-8")
-        write_report(temporary, solve, reconstruction, video.shot, plates, world=world)
+        write_report(temporary, solve, reconstruction, video.shot, world=world)
         solve["files"] = sorted([*(file.name for file in temporary.iterdir()), SOLVE])
         write_solve(temporary, solve)  # last, so that a folder with it is complete
     return solve
@@ -222,7 +222,7 @@ def renew_report(folder: str | Path) -> tuple[list[Path], list[str]]:
     plates = _plates(reconstruction, video) if reconstruction is not None and video is not None else {}
     if reconstruction is not None:
         _write_pictures(reconstruction, shot, plates, folder, world)
-    notes = write_report(folder, solve, reconstruction, shot, plates, missing=missing, world=world)
+    notes = write_report(folder, solve, reconstruction, shot, missing=missing, world=world)
     files = [folder / name for name in (PAGE, NUMBERS)]
     add_to_result(folder, files)
     return files, notes

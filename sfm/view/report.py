@@ -6,7 +6,7 @@ the screen, light or dark, and for paper.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from sfm.threads import in_threads
 from sfm.verdict import VerdictOptions
 from sfm.video import Shot
 from sfm.view.figures import top_view
-from sfm.view.overlay import VECTOR_GAIN, overlay_name, overlay_picture, sliding
+from sfm.view.overlay import VECTOR_GAIN, overlay_name, sliding
 from sfm.view.plots import frame_plots, histogram_plot
 from sfm.view.report_numbers import report_numbers, telling_frames, worst_frames
 
@@ -65,17 +65,15 @@ def write_report(
     solve: dict[str, Any],
     reconstruction: Reconstruction | None,
     shot: Shot,
-    plates: Mapping[int, np.ndarray],
     *,
     missing: Sequence[str] = (),
     world: World = AS_SOLVED,
 ) -> list[str]:
     """Write `report.html` and `report.json` into the folder of a result; returns what could not be shown, in words.
 
-    solve: what `solve.json` says; reconstruction: None where it is gone, then the page makes do with solve; plates: the
-    `telling_frames` by their index, those there are, in place of others the overlays in the folder do; missing: what
-    else is to be told; world: of the reconstruction. Raises `InputError` where the folder cannot be written, or solve
-    does not tell enough.
+    solve: what `solve.json` says; reconstruction: None where it is gone, then the page makes do with solve; missing:
+    what else is to be told; world: of the reconstruction. Plates are shown as the overlays of the `telling_frames` in
+    the folder have them. Raises `InputError` where the folder cannot be written, or solve does not tell enough.
     """
     folder, notes = Path(folder), list(missing)
     if reconstruction is None:
@@ -83,7 +81,7 @@ def write_report(
     if gone := [name for name in NEEDED if name not in solve]:
         raise InputError(f"{folder}: its solve.json does not tell {', '.join(gone)}; solve the shot again")
     numbers = report_numbers(solve, reconstruction, world)
-    pictures = _overlays(folder, reconstruction, shot, plates) if reconstruction is not None else {}
+    pictures = _overlays(folder, reconstruction, shot) if reconstruction is not None else {}
     numbers["overlays"] = _told_of(pictures, reconstruction, shot, numbers)
     page = _page(solve, reconstruction, shot, numbers, pictures=pictures, notes=notes, world=world)
     with replacing(folder / NUMBERS) as temporary:
@@ -93,16 +91,12 @@ def write_report(
     return notes
 
 
-def _overlays(
-    folder: Path, reconstruction: Reconstruction, shot: Shot, plates: Mapping[int, np.ndarray]
-) -> dict[int, str]:
-    """Pictures of the telling frames, by index: drawn anew, else those that the solve left in the folder."""
+def _overlays(folder: Path, reconstruction: Reconstruction, shot: Shot) -> dict[int, str]:
+    """Pictures of the telling frames, by index, as they are in the folder."""
 
     def picture(index: int) -> str:
-        if index in plates:
-            return _jpeg(overlay_picture(reconstruction, shot, plates[index], index, "residual"))
-        left = folder / overlay_name("residual", int(shot.frame_numbers[index]))
-        drawn = cv2.imread(str(left)) if left.is_file() else None
+        there = folder / overlay_name("residual", int(shot.frame_numbers[index]))
+        drawn = cv2.imread(str(there)) if there.is_file() else None
         return "" if drawn is None else _jpeg(drawn[..., ::-1])
 
     frames = list(telling_frames(reconstruction))
