@@ -322,8 +322,23 @@ def test_only_steps_that_break_their_promise_are_bent(rng, monkeypatch):
     _, report = levenberg_marquardt(problem, _start(problem, rng, off=0.01), SolverOptions(50, 1e-10))
     assert report.status is Status.CONVERGED
     assert not asked
-    levenberg_marquardt(problem, _start(problem, rng, off=1.5), SolverOptions(50, 1e-10))
+    start = _start(problem, rng, off=1.5)
+    levenberg_marquardt(problem, start, SolverOptions(50, 1e-10))
     assert asked
+    promised = []
+    solve = NormalEquations.solve
+
+    def noted(system, *rest):
+        step, predicted = solve(system, *rest)
+        promised.append(predicted / robust_cost(problem, system.x))
+        return step, predicted
+
+    monkeypatch.setattr(NormalEquations, "solve", noted)
+    monkeypatch.setattr(schur, "bent", lambda system, step: asked.append(promised[-1]))
+    asked.clear()
+    levenberg_marquardt(problem, start, SolverOptions(50, 1e-10))
+    assert max(promised) > 0.1  # such a step is on its way to a valley, not in one
+    assert max(asked) < 0.02
 
 
 def test_a_bend_that_leads_astray_is_not_taken(rng, monkeypatch):

@@ -25,6 +25,7 @@ from sfm.threads import one_blas_thread
 logger = logging.getLogger(__name__)
 
 _POOR = 0.75  # of the gain promised
+_IN_A_VALLEY = 0.02  # of the cost: a step that promises more is still on its way, and bent may end in another valley
 _PARTS = (1 / 4, 1 / 16, 1 / 64, 0.0)  # of its step, that a block may take instead
 _BLOCK_FACTOR, _BLOCK_DAMPING = 4.0, 1e-5  # by how much the damping of such a block changes, and from where
 
@@ -52,11 +53,12 @@ def _levenberg_marquardt(problem: Problem, x: np.ndarray, options: SolverOptions
         pattern = system.pattern
         step, predicted = system.solve(damping, of_blocks)
         negligible = predicted < options.cost_tolerance * here.cost
+        in_valley = not negligible and predicted < _IN_A_VALLEY * here.cost
         gain, there = -1.0, None
         if predicted > 0:
             enough = here.cost - _POOR * predicted
             there, parts = _stepped(problem, here, step, enough)
-            if there.cost > enough and not negligible and (curved := bent(system, step)) is not None:
+            if there.cost > enough and in_valley and (curved := bent(system, step)) is not None:
                 there, parts = min((there, parts), _stepped(problem, here, curved, enough), key=lambda to: to[0].cost)
             raised = _BLOCK_FACTOR * np.maximum(of_blocks, max(damping, _BLOCK_DAMPING))
             of_blocks = np.where(parts < 1, raised, of_blocks / _BLOCK_FACTOR)
