@@ -62,6 +62,14 @@ class Coupling:
         pairs = _pairs(kept - low, index - first, high - low, shared) if by_pairs and problem.num_shared <= k else None
         return cls(rows, first, last, low, high, kept, index - first, starts, pairs)
 
+    def by_block(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the observations of each eliminated block, last axis n -> blocks."""
+        return np.add.reduceat(values, self.starts, axis=-1)
+
+    def by_kept_block(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the observations of each kept block from `low` on, (n,) -> (blocks,)."""
+        return np.bincount(self.kept - self.low, values, self.high - self.low)
+
     def rows_of(self, Y: np.ndarray, shared: np.ndarray, low: int, out: np.ndarray) -> None:
         """Write Y (n, e, k) of the observations and shared (b, e, blocks) into zeros (blocks e, m + b), whose columns
         are the m kept parameters from block `low` on and the shared ones behind them."""

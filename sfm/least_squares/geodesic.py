@@ -30,14 +30,14 @@ def bent(system: NormalEquations, step: np.ndarray) -> np.ndarray | None:
 
     def pull(of: tuple[Part, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What half the second derivative pulls at: kept blocks (k, blocks), shared parameters, eliminated blocks."""
-        (part, of_blocks), coupling = of, of[0].coupling
+        coupling, of_blocks = of[0].coupling, of[1]
         lin = system.at.linearize(coupling.rows)
         of_block = of_blocks.take(coupling.block, axis=1)
         straight = lin.along(of_kept.take(coupling.kept, axis=1), shared, of_block)
         curved = ((ahead.residuals(coupling.rows) - lin.residuals) / _REACH - straight) / _REACH
         curved *= robust_weights(problem, lin.residuals, coupling.rows)
-        kept = part.by_kept_block(np.einsum("ran,rn->an", lin.kept, curved))
-        blocks = part.by_block(np.einsum("ran,rn->an", lin.eliminated, curved))
+        kept = np.stack([coupling.by_kept_block(each) for each in np.einsum("ran,rn->an", lin.kept, curved)])
+        blocks = coupling.by_block(np.einsum("ran,rn->an", lin.eliminated, curved))
         return -kept, -np.einsum("ran,rn->a", lin.shared, curved), -blocks
 
     g, right = np.zeros(len(system.g)), []
@@ -50,4 +50,4 @@ def bent(system: NormalEquations, step: np.ndarray) -> np.ndarray | None:
     length = np.sqrt(system.damped_square(step[: len(g)], of_parts))
     if not 2 * np.sqrt(system.damped_square(bend, bends)) <= _MAX_BEND * length:  # nor where it is not finite
         return None
-    return step + np.concatenate([bend, *(blocks.T.ravel() for blocks in bends)])
+    return step + system.joined(bend, bends)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sfm.least_squares.coupling import Bundle, Coupling, bundles, couplings, dense, squared
-from sfm.least_squares.problem import Evaluation, Problem, robust_weights
+from sfm.least_squares.problem import Problem, robust_weights
 from sfm.least_squares.reduced_system import ReducedSystem
 from sfm.least_squares.ties import TiedSystem, ties_of
 from sfm.threads import each_in_threads, in_threads
@@ -33,15 +33,6 @@ class Part:
     g: np.ndarray
     L_inv: np.ndarray = field(default_factory=lambda: np.zeros(0))
     damping: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-    def by_block(self, values: np.ndarray) -> np.ndarray:
-        """Sum over the observations of each block, last axis n -> blocks."""
-        return np.add.reduceat(values, self.coupling.starts, axis=-1)
-
-    def by_kept_block(self, values: np.ndarray) -> np.ndarray:
-        """Sum over the observations of each kept block from `coupling.low` on, (a, n) -> (a, blocks)."""
-        of = self.coupling
-        return np.stack([np.bincount(of.kept - of.low, each, of.high - of.low) for each in values])
 
     def apply_v_inverse(self, v: np.ndarray) -> np.ndarray:
         """(V + D)^-1 v for every block, v (e, blocks)."""
@@ -90,7 +81,7 @@ class NormalEquations:
         self.parts: list[Part] = []
         k = problem.kept_size
         tied = self.pattern.tied
-        sums = each_in_threads(lambda of: self._part(at, of), tied)
+        sums = each_in_threads(self._part, tied)
         for coupling, (part, U, border, corner, g) in zip(tied, sums, strict=True):
             low, high = coupling.low * k, coupling.high * k
             self.U.add_blocks(U, border, corner, low)
@@ -102,17 +93,17 @@ class NormalEquations:
         ties = ties_of(at)
         self.tied = None if ties is None else TiedSystem(ties, self.parts, self.size, len(self.g))
 
-    def _part(self, at: Evaluation, coupling: Coupling):
+    def _part(self, coupling: Coupling):
         """One slice: its `Part` and sums over it for the kept blocks it may touch, the border and the corner of U,
         and g."""
-        problem, rows, kept = self.problem, coupling.rows, coupling.kept - coupling.low
-        lin = at.linearize(rows)
+        problem, rows = self.problem, coupling.rows
+        lin = self.at.linearize(rows)
         weights = np.sqrt(robust_weights(problem, lin.residuals, rows))
         r = lin.residuals * weights
         A, B, C = (J * weights[:, None] for J in (lin.kept, lin.eliminated, lin.shared))
         k, b = problem.kept_size, problem.num_shared
         count = coupling.high - coupling.low
-        by_frame = lambda v: np.bincount(kept, v, count)  # noqa: E731
+        by_frame, by_block = coupling.by_kept_block, coupling.by_block
         U, g, border = np.zeros((k, k, count)), np.zeros((k + b, count)), np.zeros((k, b, count))
         for a in range(k):
             g[a] = by_frame((A[:, a] * r).sum(0))
@@ -125,7 +116,6 @@ class NormalEquations:
         corner = np.einsum("ran,rbn->ab", C, C)
         if not problem.num_eliminated:
             return None, U, border, corner, g
-        by_block = lambda v: np.add.reduceat(v, coupling.starts, axis=-1)  # noqa: E731
         part = Part(
             coupling, np.einsum("ran,rbn->abn", A, B), by_block(np.einsum("ran,rbn->abn", C, B)),
             by_block(np.einsum("ran,rbn->abn", B, B)), by_block(-np.einsum("ran,rn->an", B, r)),
@@ -174,7 +164,7 @@ class NormalEquations:
         gain = step @ (self.damping * step + self.g)
         for part, inner in zip(self.parts, block_steps, strict=True):
             gain += np.sum(inner * (part.damping * inner + part.g))
-        full = np.concatenate([step, *(inner.T.ravel() for inner in block_steps)])
+        full = self.joined(step, block_steps)
         return (full, 0.5 * float(gain)) if np.isfinite(full).all() else (full, -1.0)
 
     def answer(self, g: np.ndarray, blocks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -188,6 +178,10 @@ class NormalEquations:
         """Of a step over all parameters that of every part's eliminated blocks, (e, blocks)."""
         blocks = step[len(self.g) :].reshape(-1, self.problem.eliminated_size).T
         return [blocks[:, part.coupling.first : part.coupling.last] for part in self.parts]
+
+    def joined(self, step: np.ndarray, block_steps: list[np.ndarray]) -> np.ndarray:
+        """A step over all parameters, from that of the kept and shared ones and what `split` gives."""
+        return np.concatenate([step, *(inner.T.ravel() for inner in block_steps)])
 
     def damped_square(self, step: np.ndarray, block_steps: list[np.ndarray]) -> float:
         """Squared length of a step of the factored system, each parameter by its damping."""
@@ -247,7 +241,8 @@ class NormalEquations:
         """W blocks, (e, blocks) of a part -> (m,) over the kept and shared parameters."""
         k, found, of = self.problem.kept_size, np.zeros(len(self.g)), part.coupling
         coupling = np.einsum("abn,bn->an", part.W, blocks.take(of.block, axis=1))
-        found[of.low * k : of.high * k] = part.by_kept_block(coupling).T.ravel()
+        for a in range(k):
+            found[of.low * k + a : of.high * k : k] = of.by_kept_block(coupling[a])
         found[self.size :] = np.einsum("abp,bp->a", part.W_shared, blocks)
         return found
 
@@ -256,7 +251,7 @@ class NormalEquations:
         frames, shared = step[: self.size].reshape(-1, self.problem.kept_size).T, step[self.size :]
         back = []
         for part, inner in zip(self.parts, blocks, strict=True):
-            coupling = part.by_block(np.einsum("abn,an->bn", part.W, frames.take(part.coupling.kept, axis=1)))
+            coupling = part.coupling.by_block(np.einsum("abn,an->bn", part.W, frames.take(part.coupling.kept, axis=1)))
             coupling += np.einsum("abp,a->bp", part.W_shared, shared)
             back.append(part.apply_v_inverse(inner - coupling))
         return back
