@@ -38,7 +38,8 @@ def replacing(target: str | Path) -> Iterator[Path]:
         reason = error.strerror or error
         raise InputError(f"{target}: cannot be written ({reason}); choose another output place") from error
     except BaseException:
-        _remove(temporary)
+        with suppress(OSError):
+            _remove(temporary)
         raise
 
 

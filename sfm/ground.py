@@ -110,7 +110,7 @@ def find_ground(reconstruction: Reconstruction, up: np.ndarray | None = None) ->
     """
     cams = reconstruction.cams_from_world[reconstruction.has_camera]
     centers = cams.centers_in_world
-    known = reconstruction.has_point & np.isfinite(reconstruction.point_sigma)
+    known = reconstruction.has_point & np.isfinite(reconstruction.point_sigma) & ~reconstruction.of_unknown_depth
     across = np.nan_to_num(reconstruction.point_sigma_across[known])
     cloud = Cloud.seen_from(
         centers.mean(axis=0), reconstruction.points[known], reconstruction.point_sigma[known], across

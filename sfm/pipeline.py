@@ -14,6 +14,7 @@ import numpy as np
 from sfm.comparison import joining
 from sfm.depth import DepthKind, DepthModel, load, sample_depth
 from sfm.depth.model import field_of_view_deg
+from sfm.errors import UsageError
 from sfm.geometry.camera import Camera
 from sfm.hand_tracks import beside
 from sfm.mapped_shot import Progress
@@ -112,8 +113,14 @@ def reconstruct_tracks(
 ) -> tuple[Reconstruction, SolveReport]:
     """Solve from the waist: your own tracks and depth at their observations, for people with their own tracker.
 
-    The camera's distortion is taken out of the tracks first. Without priors every point starts equally deep.
+    The camera's distortion is taken out of the tracks first. Without priors every point starts equally deep. Raises
+    `UsageError` without a camera: tracks do not tell how large the plate is.
     """
+    if not isinstance(camera, Camera):
+        raise UsageError(
+            f"camera: got {camera!r:.40}, expected a Camera; of an unknown lens Camera.from_fov_deg(50, width, height),"
+            " and Options(refine_focal=True)"
+        )
     tell = progress or (lambda stage, part, text: None)
     options = replace(options, mapping=options.mapping or BY_HAND)
     return solve(tracks, priors, Given(camera, True, np.arange(tracks.num_frames)), options, tell)

@@ -82,6 +82,8 @@ class Tracks:
     def from_dense(cls, xy: np.ndarray, visible: np.ndarray | None = None, colors=None) -> "Tracks":
         """From xy (frames, tracks, 2) px, NaN where not seen, and an optional visible (frames, tracks) bool."""
         xy = np.asarray(xy, dtype=float)
+        if xy.ndim != 3 or xy.shape[2] != 2:
+            raise ValueError(f"xy: got shape {xy.shape}, expected (frames, tracks, 2)")
         seen = np.isfinite(xy).all(-1)
         if visible is not None:
             seen = seen & np.asarray(visible, dtype=bool)
@@ -288,6 +290,11 @@ class Reconstruction:
     def has_point(self) -> np.ndarray:
         """Tracks with a point, (tracks,) bool."""
         return np.isfinite(self.points[:, 0])
+
+    @property
+    def of_unknown_depth(self) -> np.ndarray:
+        """Tracks whose point nothing holds in depth, neither parallax nor a prior, (tracks,) bool."""
+        return (self.support == Support.PRIOR) & np.isnan(self.depth_sigma)
 
     @property
     def centers_in_world(self) -> np.ndarray:

@@ -83,7 +83,7 @@ class World:
     def of(cls, solve: Mapping[str, Any], frame: SceneFrame | None) -> "World":
         """Of a result: solve is what its `solve.json` says, frame the one it was given, None without."""
         scaled = frame is not None and float(frame.scene_from_world.scale) != 1.0
-        unit = "m" if scaled or _is_metric(solve) else "units"
+        unit = "m" if scaled or is_metric(solve) else "units"
         return cls(unit=unit) if frame is None else cls(True, unit, frame.said)
 
     def length(self, length: float) -> str:
@@ -95,7 +95,7 @@ class World:
 AS_SOLVED = World()
 
 
-def _is_metric(solve: Mapping[str, Any]) -> bool:
+def is_metric(solve: Mapping[str, Any]) -> bool:
     """Whether a solve's unit is the metre, because its depth prior's is. A survey has a unit of its own."""
     model, prior = solve.get("options", {}).get("depth_model") or {}, solve.get("depth_prior") or {}
     believed = prior.get("agreement") in (Agreement.AGREES, Agreement.UNCHECKED)

@@ -65,7 +65,7 @@ def describe(
         "per_frame": _per_frame(reconstruction, report, shot),
         "shot": shot.as_dict() | {"source": _lasting(shot)},
         "seed": options.get("seed"),
-        "options": dict(options),
+        "options": _lasting_options(options),
         "versions": _versions(),
     }
     return _plain(described)
@@ -118,6 +118,14 @@ def _lasting(shot: Shot) -> str:
     """Where the frames are, wherever it is read."""
     on_disk = shot.is_movie or "#" in Path(shot.source).name
     return str(Path(shot.source).absolute()) if on_disk else shot.source
+
+
+def _lasting_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for; depth maps and networks on disk as they are found wherever it is read."""
+    depth = options.get("depth")
+    if not isinstance(depth, str | Path) or str(depth).lower() in ("auto", "none") or not Path(depth).exists():
+        return dict(options)
+    return {**options, "depth": str(Path(depth).absolute())}
 
 
 def _camera(reconstruction: Reconstruction, report: SolveReport) -> dict[str, Any]:

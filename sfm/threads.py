@@ -53,12 +53,23 @@ def each_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[
         yield from map(function, items)
         return
     waiting: deque[Future[R]] = deque()
-    for item in items:
-        waiting.append(_pool().submit(function, item))
-        if len(waiting) >= _AHEAD * (os.cpu_count() or 1):
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    try:
+        for item in items:
+            waiting.append(_pool().submit(function, item))
+            if len(waiting) >= _AHEAD * (os.cpu_count() or 1):
+                yield _oldest(waiting)
+        while waiting:
+            yield _oldest(waiting)
+    finally:  # whoever is interrupted may take away what the others still work on
+        for each in waiting:
+            each.cancel()
+        wait(waiting)
+
+
+def _oldest(waiting: deque[Future[R]]) -> R:
+    """Its result; it stays among those that are waited for until it is there."""
+    waiting[0].exception()
+    return waiting.popleft().result()
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:

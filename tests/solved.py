@@ -29,6 +29,7 @@ def solve(truth: SyntheticShot, rng: np.random.Generator, error: float = 0.0, lo
         depth_scale=np.where(registered, 1.0, np.nan),
         support=np.where(seen, rng.choice([Support.TRIANGULATED, Support.PRIOR], tracks), Support.NONE),
         point_sigma=rng.uniform(0.01, 0.2, tracks),
+        depth_sigma=0.2,
         point_sigma_across=rng.uniform(0.001, 0.01, tracks),
         center_sigma=np.where(registered[:, None], rng.uniform(0.001, 0.01, (frames, 3)), np.nan),
         rotation_sigma=np.where(registered[:, None], rng.uniform(1e-4, 1e-3, (frames, 3)), np.nan),

@@ -341,6 +341,18 @@ def test_missing_maps_are_listed(tmp_path, caplog):
     ]
 
 
+def test_whole_numbers_called_metric_are_millimetres(tmp_path, caplog):
+    video = make_sequence(tmp_path / "plates", [1001, 1002])
+    folder = save_maps(tmp_path / "maps", {})
+    for number in (1001, 1002):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((9, 16), 1500 + number, np.uint16))
+    assert values_of(MapFolder(folder, "metric"), video) == [2.501, 2.502]
+    assert [r.getMessage() for r in caplog.records] == [f"{folder}: whole numbers, taken for millimetres"]
+    assert values_of(MapFolder(folder, "depth"), video) == [2501, 2502]
+    floats = save_maps(tmp_path / "floats", {f"{n}.npy": float(n) for n in (1001, 1002)})
+    assert values_of(MapFolder(floats, "metric"), video) == [1001, 1002]
+
+
 def test_damaged_maps_are_skipped_and_listed(tmp_path, caplog):
     video = make_sequence(tmp_path / "plates", range(1001, 1006))
     folder = save_maps(tmp_path / "maps", {f"{n}.npy": n for n in range(1001, 1006)})
@@ -348,7 +360,7 @@ def test_damaged_maps_are_skipped_and_listed(tmp_path, caplog):
     (folder / "1003.npy").write_bytes((folder / "1003.npy").read_bytes()[:200])
     (folder / "1005.npy").write_bytes(b"no numbers here")
     assert values_of(MapFolder(folder), video) == [1001, None, None, 1004, None]
-    assert "3 depth maps cannot be read, skipped: 1002-1003, 1005" in caplog.text
+    assert "depth maps that cannot be read, skipped: 1002-1003, 1005" in caplog.text
     for n in (1001, 1004):
         (folder / f"{n}.npy").write_bytes(b"")
     with pytest.raises(InputError, match="none of its 5 depth maps can be read"):
@@ -458,7 +470,9 @@ def test_load(tmp_path):
     own = Maps([])
     assert load(own) is own and isinstance(own, DepthModel)
     for spec in (tmp_path / "nowhere", "zoe-depth", 7, ""):
-        with pytest.raises(InputError, match=r"or model; (did you mean|models are)|expected a path, a name"):
+        with pytest.raises(
+            InputError, match=r"or model; (did you mean|models are)|no such folder or file|expected a path, a name"
+        ):
             load(spec)
     with pytest.raises(InputError, match="expected one of metric, depth, disparity"):
         load("none", "inverse")  # pyright: ignore[reportArgumentType]

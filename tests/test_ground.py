@@ -83,6 +83,9 @@ def test_without_a_plane_the_camera_tells(rng):
     assert not ground.stands_out and "a guess, from how the camera was held: within about 21 degrees" in ground.said[0]
     unknown = replace(room(rng)[0], point_sigma=np.full(len(scene.points) + 850, np.inf))
     assert find_ground(unknown).planes == 0  # nothing is known of depth: a nodal shot
+    held = replace(scene, support=np.where(scene.has_point, Support.PRIOR, Support.NONE).astype(np.int8))
+    nobody = find_ground(replace(held, depth_sigma=float("nan")))  # a depth that neither tracks nor a prior told
+    assert nobody.planes == 0 and nobody.points == 0 and nobody.is_guessed_up
 
 
 def test_planes_of_the_prior_alone_are_a_guess_however_well_they_agree(rng):

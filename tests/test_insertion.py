@@ -276,7 +276,7 @@ def test_without_parallax_the_map_tells_the_ground_and_near_its_height_nothing_c
     scene = floor_and_shelf(rng, 150)
     held = replace(
         scene, points=scene.points * np.exp(0.3 * rng.standard_normal((len(scene.points), 1))),
-        support=np.full(len(scene.points), Support.PRIOR), point_sigma=np.full(len(scene.points), 0.3),
+        support=np.full(len(scene.points), Support.PRIOR), point_sigma=np.full(len(scene.points), 0.3), depth_sigma=0.3,
     )  # fmt: skip
     row, column = np.mgrid[2:240:4, 2:320:4]
     depth = np.where(row > 130, 1.0 * 500 / np.maximum(row - 120, 1), 50.0)
@@ -288,6 +288,10 @@ def test_without_parallax_the_map_tells_the_ground_and_near_its_height_nothing_c
     for one in (here, on_table):  # whatever plane the prior's points would make
         assert not one.on_plane and one.normal @ [0, -1, 0] > np.cos(np.radians(2))
     assert caplog.text.count("the depth prior alone tells depths here: the object stands as the cameras are held") == 2
+    nobody = replace(held, depth_sigma=float("nan"))
+    with pytest.raises(InputError, match=r"no ground is to be found .* --at"):
+        placed(load_mesh("cube"), nobody, Spot(frame=2))
+    assert "nothing tells depths here: the object stands as the cameras are held" in caplog.text
 
 
 def test_the_ground_is_beneath_tables_that_fill_the_picture(rng):

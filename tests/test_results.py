@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 
 import cv2
 import numpy as np
@@ -84,6 +85,31 @@ def test_everything_is_there(written):
     assert (written / "sfm.log").read_text() == "what was done\n"
     for picture in written.glob("*.png"):
         assert cv2.imread(str(picture)).std() > 5
+
+
+@pytest.mark.parametrize(("told", "kept"), [("maps", "here"), ("auto", "as told"), ("a/network", "as told")])
+def test_depth_maps_are_found_again_from_elsewhere(solved, tmp_path, monkeypatch, told, kept):
+    for folder in ("maps", "auto"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = describe(*solved, {**OPTIONS, "depth": told})["options"]
+    assert options["depth"] == (str(tmp_path / told) if kept == "here" else told)
+
+
+def test_an_interrupt_while_pictures_are_drawn_leaves_nothing(solved, tmp_path, monkeypatch):
+    """The threads that draw are waited for, for a folder cannot go while files come into it."""
+
+    def slow(reconstruction, shot, rgb, frame, path, *how):
+        if frame == 0:
+            raise KeyboardInterrupt
+        sleep(0.05)
+        path.write_bytes(b"late")
+
+    monkeypatch.setattr(results, "write_overlay", slow)
+    with pytest.raises(KeyboardInterrupt):
+        write_result(tmp_path / "out", *solved, OPTIONS)
+    sleep(0.3)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lens_that_cannot_be_undone_does_not_cost_the_solve(solved, tmp_path, caplog):

@@ -11,9 +11,10 @@ from test_film_formats import through
 from test_ground import HEIGHT, degrees_between, room
 
 from sfm.cli import main
+from sfm.cli.orienting import _four_digits
 from sfm.errors import InputError
 from sfm.export import FilmCamera, FilmOptions, export, read_colmap
-from sfm.geometry import Sim3
+from sfm.geometry import Rigid3, Sim3
 from sfm.results import load_model, set_scene_frame
 from sfm.scene_frame import SceneFrame, orient
 
@@ -237,6 +238,35 @@ def test_a_survey_world_is_not_replaced_in_silence(model, capsys, monkeypatch):
     monkeypatch.setattr(results, "solve_of", lambda folder: {"survey": points})
     _, said, _ = sfm(capsys, "orient", model[0])
     assert "replaces the survey's world" in said and "the scale is the survey's own" in said
+
+
+def test_a_metric_prior_tells_the_scale(model, capsys, monkeypatch):
+    from sfm import results
+
+    told = {"options": {"depth_model": {"kind": "metric"}}, "depth_prior": {"agreement": "agrees"}}
+    monkeypatch.setattr(results, "solve_of", lambda folder: told)
+    _, said, _ = sfm(capsys, "orient", model[0])
+    assert "the scale is that of the depth prior, metres" in said and "being taken for" not in said
+    told["depth_prior"]["agreement"] = "contradicts"
+    _, said, _ = sfm(capsys, "orient", model[0], "--units", "cm")
+    assert "the scale is the solve's own" in said and "a unit of the solve being taken for a metre" in said
+
+
+def test_a_camera_that_stands_moves_nowhere(capsys, tmp_path, rng):
+    scene, shot, _ = room(rng)
+    for name, at in (("at_zero", 0.0), ("elsewhere", 2.0)):
+        cams = Rigid3(scene.cams_from_world.rotation, np.full_like(scene.cams_from_world.translation, at))
+        export(replace(scene, cams_from_world=cams), shot, tmp_path / name, ["colmap"])
+        _, said, _ = sfm(capsys, "orient", tmp_path / name, "--up", "0,1,0", "--origin", "0,0,0")
+        assert "and none moves from there" in said
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [(28841.3, "28840"), (8223.04, "8223"), (12.0, "12"), (0.058881, "0.05888"), (1e-9, "0.000000001")],
+)
+def test_lengths_have_four_digits_and_no_exponent(length, said):
+    assert _four_digits(length) == said
 
 
 def test_a_model_of_others_is_left_as_it_is(model):

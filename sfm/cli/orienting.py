@@ -37,7 +37,7 @@ def orient(
         metavar="auto|'track N'|X,Y,Z", help="Default: on the ground below the first camera.",
     )] = None,
     scale: Annotated[str | None, typer.Option(
-        metavar="auto|'track A, track B = 2.0 m'", help="How far apart two tracks are: m, cm, mm, ft or in.",
+        metavar="auto|'track A, track B = 2.0 m'", help="How far apart two tracks are; m, cm, mm, ft, in or --units.",
     )] = None,
     units: Annotated[Unit | None, typer.Option(
         "--units", "--unit", help="What exports count in from now on. Default: m.",
@@ -46,7 +46,7 @@ def orient(
 ) -> None:  # fmt: skip
     """Turn, move and scale the scene for every export: up, the ground, the origin, a known length."""
     from sfm import results
-    from sfm.scene_frame import SceneFrame
+    from sfm.scene_frame import SceneFrame, is_metric
     from sfm.scene_frame import orient as find
     from sfm.survey_files import UNITS
 
@@ -71,21 +71,22 @@ def orient(
     print("\n".join([*frame.said, *asked.said]))
     if kept := [f"--{name} '{words}'" for name, words in told.items() if name not in now]:
         print(f"as told before: {', '.join(kept)}")
-    survey = results.solve_of(result).get("survey")
-    _say_survey(result, survey, "scale" in told)
-    _say_size(asked.scene.transform(frame.scene_from_world), unit, "scale" in told or survey is not None)
+    solve = results.solve_of(result)
+    survey, metric = solve.get("survey"), is_metric(solve)
+    _say_scale(result, survey, metric, "scale" in told)
+    scaled = "scale" in told or metric or survey is not None
+    _say_size(asked.scene.transform(frame.scene_from_world), unit, scaled)
     _say_stale(stale)
 
 
-def _say_survey(result: Path, survey: dict[str, Any] | None, scaled: bool) -> None:
-    """What of a survey's world is left."""
+def _say_scale(result: Path, survey: dict[str, Any] | None, metric: bool, scaled: bool) -> None:
+    """Whose the scale is, and what of a survey's world is left."""
     known = survey is not None and (survey["points"] or survey["distances"])
     if survey is not None and survey["points"]:
         print(f"this replaces the survey's world, its axes and its origin; sfm orient {result} --reset goes back to it")
     if not scaled:
-        print(
-            f"the scale is {'the survey' if known else 'the solve'}'s own; --scale 'track A, track B = 2.0 m' tells it"
-        )
+        whose = "the survey's own" if known else "that of the depth prior, metres" if metric else "the solve's own"
+        print(f"the scale is {whose}; --scale 'track A, track B = 2.0 m' tells it")
     elif known:
         print("the scale is as it was told, no longer the survey's")
 
@@ -98,11 +99,16 @@ def _say_size(scene: "Reconstruction", unit: str, scaled: bool) -> None:
 
     centers = scene.cams_from_world[scene.has_camera].centers_in_world / UNITS[unit]
     path = np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()
-    height = f"{-centers[0, 1]:.4g} {unit} above 0"
+    height = f"{_four_digits(-centers[0, 1])} {unit} above 0"
     taken = "" if scaled else ", a unit of the solve being taken for a metre"
-    stands = path < 1e-9 * np.abs(centers).max()  # rounding moves it too
-    moves = "and none moves from there" if stands else f"its path {path:.4g} {unit} long"
+    stands = path <= 1e-9 * np.abs(centers).max()  # rounding moves it too
+    moves = "and none moves from there" if stands else f"its path {_four_digits(path)} {unit} long"
     print(f"lengths in {unit}{taken}: the first camera is {height}, {moves}")
+
+
+def _four_digits(length: float) -> str:
+    """And no 2.884e+04."""
+    return f"{float(f'{length:.4g}'):.{12 if abs(length) < 1 else 3}f}".rstrip("0").rstrip(".")
 
 
 def _say_stale(exports: list[str]) -> None:

@@ -124,6 +124,8 @@ def _network(spec: str | Path) -> DepthModel:
         return _from_file(path)
     if path.suffix.lower() in _FILES:
         raise InputError(f"depth {text!r}: no such file")
+    if path.is_absolute():
+        raise InputError(f"depth {text!r}: no such folder or file")
     if _FACTORY.fullmatch(text):
         return _from_factory(text)
     from sfm.depth.hugging_face import load_hub, load_known

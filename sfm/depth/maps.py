@@ -33,7 +33,8 @@ class MapFolder:
     A map belongs to the frame whose file it is called after (`shot.1001.npy` to `shot.1001.jpg`); where no name fits,
     the last number in its name is the plate number. Maps of a movie may count from 0 or 1 whatever its first frame is.
     Zero, negative, NaN, infinite and Blender's 1e10 are unknown. What the maps hold is said by `told_kind`, else by the
-    `depth.json` that `sfm depth` leaves with them, else they are depth in an unknown unit.
+    `depth.json` that `sfm depth` leaves with them, else they are depth in an unknown unit. Whole numbers that are said
+    to be metric count millimetres, as depth cameras write them.
     """
 
     folder: str | Path
@@ -84,16 +85,21 @@ class MapFolder:
         return self._read(files, video.shot)
 
     def _read(self, files: list[Path | None], shot: Shot) -> Iterator[np.ndarray | None]:
-        damaged = []
+        damaged, told = [], False
         for number, file in zip(shot.frame_numbers, files, strict=True):
             depth_map = None if file is None else read_map(file)
             if file is not None and depth_map is None:
                 damaged.append(number)
+            if depth_map is not None and self.told_kind == "metric" and depth_map.dtype.kind in "iu":
+                depth_map = depth_map / 1000
+                if not told:
+                    logger.warning(f"{self.folder}: whole numbers, taken for millimetres")
+                told = True
             yield depth_map
         if len(damaged) == sum(file is not None for file in files):
             raise InputError(f"{self.folder}: none of its {len(damaged)} depth maps can be read")
         if damaged:
-            logger.warning(f"{self.folder}: {len(damaged)} depth maps cannot be read, skipped: {frame_ranges(damaged)}")
+            logger.warning(f"{self.folder}: depth maps that cannot be read, skipped: {frame_ranges(damaged)}")
 
 
 def _is_description(about: Any) -> bool:

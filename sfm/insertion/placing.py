@@ -79,7 +79,8 @@ def placed(
     """
     frame = frame_of(reconstruction, spot)
     if upright == "plane" and not tracks_tell_depth(reconstruction):
-        logger.warning("the depth prior alone tells depths here: the object stands as the cameras are held")
+        tells = "nothing tells" if np.isnan(reconstruction.depth_sigma) else "the depth prior alone tells"
+        logger.warning(f"{tells} depths here: the object stands as the cameras are held")
         upright = "camera"
     if spot.track is None and spot.pixel is None:
         point, normal = ground_in_view(reconstruction, frame, aligned)
