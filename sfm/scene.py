@@ -293,7 +293,7 @@ class Reconstruction:
 
     @property
     def of_unknown_depth(self) -> np.ndarray:
-        """Tracks whose point nothing holds in depth, neither parallax nor a prior, (tracks,) bool."""
+        """Tracks with a point that parallax does not hold in depth, where there was no prior to, (tracks,) bool."""
         return (self.support == Support.PRIOR) & np.isnan(self.depth_sigma)
 
     @property

@@ -96,10 +96,13 @@ AS_SOLVED = World()
 
 
 def is_metric(solve: Mapping[str, Any]) -> bool:
-    """Whether a solve's unit is the metre, because its depth prior's is. A survey has a unit of its own."""
-    model, prior = solve.get("options", {}).get("depth_model") or {}, solve.get("depth_prior") or {}
+    """Whether a solve's unit is the metre, because its depth prior's is; a survey, and a track that the solve started
+    from, have a unit of their own."""
+    options, prior = solve.get("options", {}), solve.get("depth_prior") or {}
+    if solve.get("survey") or options.get("start_camera"):
+        return False
     believed = prior.get("agreement") in (Agreement.AGREES, Agreement.UNCHECKED)
-    return believed and model.get("kind") == "metric" and not solve.get("survey")
+    return believed and (options.get("depth_model") or {}).get("kind") == "metric"
 
 
 def orient(

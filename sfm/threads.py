@@ -61,9 +61,7 @@ def each_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[
         while waiting:
             yield _oldest(waiting)
     finally:  # whoever is interrupted may take away what the others still work on
-        for each in waiting:
-            each.cancel()
-        wait(waiting)
+        wait([each for each in waiting if not each.cancel()])
 
 
 def _oldest(waiting: deque[Future[R]]) -> R:

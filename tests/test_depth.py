@@ -341,14 +341,15 @@ def test_missing_maps_are_listed(tmp_path, caplog):
     ]
 
 
-def test_whole_numbers_called_metric_are_millimetres(tmp_path, caplog):
+def test_whole_numbers_called_metric_are_millimetres(tmp_path):
     video = make_sequence(tmp_path / "plates", [1001, 1002])
     folder = save_maps(tmp_path / "maps", {})
     for number in (1001, 1002):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((9, 16), 1500 + number, np.uint16))
     assert values_of(MapFolder(folder, "metric"), video) == [2.501, 2.502]
-    assert [r.getMessage() for r in caplog.records] == [f"{folder}: whole numbers, taken for millimetres"]
     assert values_of(MapFolder(folder, "depth"), video) == [2501, 2502]
+    (folder / "depth.json").write_text('{"kind": "metric"}')
+    assert values_of(MapFolder(folder), video) == [2.501, 2.502]
     floats = save_maps(tmp_path / "floats", {f"{n}.npy": float(n) for n in (1001, 1002)})
     assert values_of(MapFolder(floats, "metric"), video) == [1001, 1002]
 

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from sfm.errors import NoSolutionError, NotEnoughTracksError
+from sfm.errors import NoSolutionError, NotEnoughTracksError, UsageError
 from sfm.geometry import Camera, Sim3
 from sfm.geometry.rotation import rotation_angle
 from sfm.mapping import MappingOptions
@@ -375,6 +375,12 @@ def test_the_prior_holds_the_points_of_a_camera_that_only_turns(rng):
     shot = make_shot("pan", rng=rng, num_frames=16, num_tracks=100, noise_px=0.05, depth_error=0.1)
     solved, _ = reconstruct_tracks(shot.tracks, shot.priors, shot.camera)
     assert (solved.support[solved.has_point] == Support.PRIOR).all()
+
+
+def test_a_lens_is_needed_for_tracks_of_your_own(rng):
+    shot = make_shot("handheld", rng=rng, num_frames=3, num_tracks=20)
+    with pytest.raises(UsageError, match="camera: got None, expected a Camera; of an unknown lens"):
+        reconstruct_tracks(shot.tracks, shot.priors, None)  # pyright: ignore[reportArgumentType]
 
 
 def test_priors_of_another_length_are_refused(rng):

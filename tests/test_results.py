@@ -14,6 +14,7 @@ from sfm import results
 from sfm.bridging import bridge
 from sfm.errors import InputError, UsageError
 from sfm.export import export
+from sfm.files import replacing
 from sfm.geometry import Camera, Rigid3
 from sfm.pipeline import reconstruct_tracks
 from sfm.results import check_output, load_model, load_result, write_result
@@ -103,7 +104,8 @@ def test_an_interrupt_while_pictures_are_drawn_leaves_nothing(solved, tmp_path, 
         if frame == 0:
             raise KeyboardInterrupt
         sleep(0.05)
-        path.write_bytes(b"late")
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"late")
 
     monkeypatch.setattr(results, "write_overlay", slow)
     with pytest.raises(KeyboardInterrupt):

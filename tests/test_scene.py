@@ -47,6 +47,11 @@ def test_tracks_that_cannot_be(values, message):
         Tracks(*values, 3, 2)
 
 
+def test_a_table_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"xy: got shape \(5, 10\), expected \(frames, tracks, 2\)"):
+        Tracks.from_dense(np.zeros((5, 10)))
+
+
 def test_whitening_stays_with_its_tracks(rng):
     shot = make_shot("orbit", rng=rng, num_frames=8, num_tracks=50, distortion=(0.1, 0.0, 0.0, 0.0))
     whitening = rng.uniform(0, 1, (50, 2, 2))

@@ -247,23 +247,29 @@ def test_a_metric_prior_tells_the_scale(model, capsys, monkeypatch):
     monkeypatch.setattr(results, "solve_of", lambda folder: told)
     _, said, _ = sfm(capsys, "orient", model[0])
     assert "the scale is that of the depth prior, metres" in said and "being taken for" not in said
+    told["options"]["start_camera"] = "camera.usd"  # in whose world, at whose size, it is
+    _, said, _ = sfm(capsys, "orient", model[0])
+    assert "the scale is the solve's own" in said
+    told["options"]["start_camera"] = None
     told["depth_prior"]["agreement"] = "contradicts"
     _, said, _ = sfm(capsys, "orient", model[0], "--units", "cm")
     assert "the scale is the solve's own" in said and "a unit of the solve being taken for a metre" in said
 
 
 def test_a_camera_that_stands_moves_nowhere(capsys, tmp_path, rng):
-    scene, shot, _ = room(rng)
+    scene, shot, _ = room(rng, floor=0, walls=0)
     for name, at in (("at_zero", 0.0), ("elsewhere", 2.0)):
         cams = Rigid3(scene.cams_from_world.rotation, np.full_like(scene.cams_from_world.translation, at))
         export(replace(scene, cams_from_world=cams), shot, tmp_path / name, ["colmap"])
+        _, said, _ = sfm(capsys, "orient", tmp_path / name)
+        assert "no ground was found" in said and "the first camera is 0 m above 0, and none moves from there" in said
         _, said, _ = sfm(capsys, "orient", tmp_path / name, "--up", "0,1,0", "--origin", "0,0,0")
         assert "and none moves from there" in said
 
 
 @pytest.mark.parametrize(
     ("length", "said"),
-    [(28841.3, "28840"), (8223.04, "8223"), (12.0, "12"), (0.058881, "0.05888"), (1e-9, "0.000000001")],
+    [(28841.3, "28840"), (8223.04, "8223"), (12.0, "12"), (0.058881, "0.05888"), (-1e-16, "0")],
 )
 def test_lengths_have_four_digits_and_no_exponent(length, said):
     assert _four_digits(length) == said

@@ -101,14 +101,14 @@ def _say_size(scene: "Reconstruction", unit: str, scaled: bool) -> None:
     path = np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()
     height = f"{_four_digits(-centers[0, 1])} {unit} above 0"
     taken = "" if scaled else ", a unit of the solve being taken for a metre"
-    stands = path <= 1e-9 * np.abs(centers).max()  # rounding moves it too
+    stands = path <= 1e-9 * np.nanmax(np.abs(np.r_[centers, scene.points / UNITS[unit]]))  # rounding moves it too
     moves = "and none moves from there" if stands else f"its path {_four_digits(path)} {unit} long"
     print(f"lengths in {unit}{taken}: the first camera is {height}, {moves}")
 
 
 def _four_digits(length: float) -> str:
-    """And no 2.884e+04."""
-    return f"{float(f'{length:.4g}'):.{12 if abs(length) < 1 else 3}f}".rstrip("0").rstrip(".")
+    """A length with four digits that count, 28840 and not 2.884e+04; what rounding left of 0 is 0."""
+    return f"{float(f'{round(length, 12):.4g}') + 0.0:.15g}"
 
 
 def _say_stale(exports: list[str]) -> None:

@@ -47,7 +47,10 @@ DEPTH_HELP = (
     "A folder with a depth map per frame, or a network: a name, a hub id, a folder, a file .onnx .tflite .pt, or "
     "package.module:factory. auto: maps beside the clip, else a network that is here or can be had."
 )
-KIND_HELP = "What the maps hold, where they do not say; disparity is 1 / depth, affine with an unknown offset."
+KIND_HELP = (
+    "What the maps hold, where they do not say; metric: metres, whole numbers mm; disparity is 1 / depth, affine with "
+    "an unknown offset."
+)
 FLIP_HELP = "Ask a network for mirrored frames too, and leave out what it sees differently there."
 LENS, DEPTH, FRAMES = "Lens (fixed when given)", "Depth prior", "Frames"
 TRACKS, SURVEY, RUN = "Tracks", "Measured on set", "Run"

@@ -85,16 +85,13 @@ class MapFolder:
         return self._read(files, video.shot)
 
     def _read(self, files: list[Path | None], shot: Shot) -> Iterator[np.ndarray | None]:
-        damaged, told = [], False
+        damaged, metric = [], self.kind == "metric"
         for number, file in zip(shot.frame_numbers, files, strict=True):
             depth_map = None if file is None else read_map(file)
             if file is not None and depth_map is None:
                 damaged.append(number)
-            if depth_map is not None and self.told_kind == "metric" and depth_map.dtype.kind in "iu":
+            if depth_map is not None and metric and depth_map.dtype.kind in "iu":
                 depth_map = depth_map / 1000
-                if not told:
-                    logger.warning(f"{self.folder}: whole numbers, taken for millimetres")
-                told = True
             yield depth_map
         if len(damaged) == sum(file is not None for file in files):
             raise InputError(f"{self.folder}: none of its {len(damaged)} depth maps can be read")

@@ -12,7 +12,7 @@ from sfm.errors import InputError, UsageError
 from sfm.geometry.transform import Sim3
 from sfm.insertion.objects import Mesh, load_mesh
 from sfm.insertion.surfaces import NEIGHBOURS, as_held, fitted_plane, ground_in_view, normal_at, tracks_tell_depth
-from sfm.scene import Reconstruction
+from sfm.scene import Reconstruction, Support
 from sfm.video import Video
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ def placed(
     """
     frame = frame_of(reconstruction, spot)
     if upright == "plane" and not tracks_tell_depth(reconstruction):
-        tells = "nothing tells" if np.isnan(reconstruction.depth_sigma) else "the depth prior alone tells"
+        tells = "too few tracks tell" if (reconstruction.support == Support.TRIANGULATED).any() else "nothing tells"
+        tells = tells if np.isnan(reconstruction.depth_sigma) else "the depth prior alone tells"
         logger.warning(f"{tells} depths here: the object stands as the cameras are held")
         upright = "camera"
     if spot.track is None and spot.pixel is None:
