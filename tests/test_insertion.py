@@ -292,6 +292,9 @@ def test_without_parallax_the_map_tells_the_ground_and_near_its_height_nothing_c
     with pytest.raises(InputError, match=r"no ground is to be found .* --at"):
         placed(load_mesh("cube"), nobody, Spot(frame=2))
     assert "nothing tells depths here: the object stands as the cameras are held" in caplog.text
+    few = np.where(np.arange(len(scene.points)) < 5, Support.TRIANGULATED, Support.PRIOR)
+    placed(load_mesh("cube"), replace(nobody, support=few), Spot(pixel=(200.0, 140.0), frame=2))
+    assert "too few tracks tell depths here: the object stands as the cameras are held" in caplog.text
 
 
 def test_the_ground_is_beneath_tables_that_fill_the_picture(rng):

@@ -93,10 +93,12 @@ class MapFolder:
             if depth_map is not None and metric and depth_map.dtype.kind in "iu":
                 depth_map = depth_map / 1000
             yield depth_map
-        if len(damaged) == sum(file is not None for file in files):
-            raise InputError(f"{self.folder}: none of its {len(damaged)} depth maps can be read")
+        there = sum(file is not None for file in files)
+        if len(damaged) == there:
+            raise InputError(f"{self.folder}: none of its {there} depth maps can be read")
         if damaged:
-            logger.warning(f"{self.folder}: depth maps that cannot be read, skipped: {frame_ranges(damaged)}")
+            told = f"{len(damaged)} of {there} depth maps cannot be read, skipped: {frame_ranges(damaged)}"
+            logger.warning(f"{self.folder}: {told}")
 
 
 def _is_description(about: Any) -> bool:
